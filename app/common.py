@@ -1,0 +1,276 @@
+"""What both scripts share: the flags of a connection, the wait for a broker, the terminal and the signals."""
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import time
+
+DEFAULT_SERVER = "localhost:9092"
+CONNECT_SECONDS = 10
+TOPIC_SECONDS = 3  # a topic that is just being created, and any topic of a starting broker, is unknown for a moment
+
+
+class Failure(Exception):
+    """The run cannot go on; the text says what was tried and what to do next, in a line or two."""
+
+
+class Stopped(BaseException):
+    """A signal ended a wait that nothing else would have ended."""
+
+
+def number(kind, least):
+    """Return an argparse type for numbers of a kind, int or float, from least up to what 64 bits hold."""
+    def convert(text):
+        with contextlib.suppress(ValueError):
+            if least <= kind(text) < 2 ** 63:
+                return kind(text)
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a {'whole ' * (kind is int)}number of at least {least}")
+    return convert
+
+
+def topicName(text):
+    """Argparse type: a name that Kafka allows for a topic."""
+    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", text) or text in (".", ".."):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no topic's name: 1 to 249 letters, digits, '.', '_' and '-'")
+    return text
+
+
+def serverList(text):
+    """Argparse type: HOST:PORT, or several with commas between them."""
+    servers = [server.strip() for server in text.split(",") if server.strip()]
+    for server in servers or [text]:
+        match = re.fullmatch(r"(?:[\w.-]+|\[[\da-fA-F:.]+\])(?::([0-9]{1,5}))?", server)
+        if not match or not 1 <= int(match[1] or 9092) <= 65535:
+            raise argparse.ArgumentTypeError(f"{server[:80]!r} is not HOST:PORT")
+    return ",".join(servers)
+
+
+def keyValue(text):
+    """Argparse type: KEY=VALUE as a pair. A malformed one may hold a password, so the error does not repeat it."""
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not re.fullmatch(r"[a-z0-9._]+", key):
+        raise argparse.ArgumentTypeError("a property is KEY=VALUE, such as security.protocol=SASL_SSL")
+    if key in ("bootstrap.servers", "metadata.broker.list"):  # librdkafka's two names for it
+        return "bootstrap.servers", serverList(value)
+    return key, value
+
+
+def propertyFile(path):
+    """Argparse type: the pairs of a file with key=value a line and # comments."""
+    place, pairs = path, []
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for count, line in enumerate(file.read(1000000).split("\n"), 1):
+                place = f"{path}, line {count}"
+                if line.strip() and not line.strip().startswith("#"):
+                    pairs.append(keyValue(line))
+        return pairs
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{place}: {error}")
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path}: {getattr(error, 'strerror', None) or 'not text in UTF-8'}")
+
+
+def createParser(name, purpose, examples):
+    """Return (parser, its connection group) with the flags that both scripts have."""
+    parser = argparse.ArgumentParser(
+        prog=name, usage=f"python {name}.py -t TOPIC [options]", description=purpose, epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    group = parser.add_argument_group(
+        "connection", "The server is the first that is set of: bootstrap.servers by -X, the same in the file of -F,\n"
+        "the environment variable BOOTSTRAP_SERVERS (as in the container), -b, and the default of -b.")
+    group.add_argument("-t", "--topic", required=True, type=topicName, metavar="TOPIC", help="name of the topic")
+    group.add_argument("-b", "--bootstrap", type=serverList, metavar="HOST:PORT",
+                       help=f"bootstrap server (default: {DEFAULT_SERVER})")
+    group.add_argument("-X", "--property", action="append", default=[], type=keyValue, metavar="KEY=VALUE",
+                       help="any librdkafka property; may be repeated; for passwords use -F")
+    group.add_argument("-F", "--config", action="append", default=[], type=propertyFile, metavar="FILE",
+                       help="file of such properties: key=value a line, # comments")
+    return parser, group
+
+
+def configure(parser, args, defaults, reserved):
+    """Return librdkafka's configuration: defaults, over them -F, over it -X; reserved: {key: why it is not free}."""
+    given = dict([pair for pairs in args.config for pair in pairs] + args.property)
+    for key in given.keys() & {"default.topic.config", "error_cb", "logger", *reserved}:  # Python's, librdkafka has none
+        parser.error(f"property {key} cannot be set: {reserved.get(key, 'librdkafka does not have it')}")
+    server, variable = args.bootstrap or DEFAULT_SERVER, os.environ.get("BOOTSTRAP_SERVERS")
+    if variable and "bootstrap.servers" not in reserved:
+        try:
+            server = serverList(variable)
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"environment variable BOOTSTRAP_SERVERS: {error}")
+    # The library's log would scroll the terminal away in an outage; what matters of it comes to error_cb as well.
+    return {"bootstrap.servers": server, "client.id": socket.gethostname(), "log_level": 0,
+            "metadata.recovery.strategy": "none", "reconnect.backoff.max.ms": 1000, **defaults, **given}
+
+
+def createClient(parser, console, kind, conf):
+    """Return confluent_kafka's kind of client; what librdkafka refuses in conf is a usage error."""
+    import confluent_kafka  # here, because loading it takes longer than --help may take
+    try:
+        return getattr(confluent_kafka, kind)({**conf, "error_cb": console.onError})
+    except confluent_kafka.KafkaException as error:
+        parser.error(f"configuration: {error.args[0].str()}")
+    except (TypeError, ValueError) as error:
+        parser.error(f"configuration: {error}")
+
+
+def connect(console, client, args, servers):
+    """Say which server is used and return when its cluster has the topic; raise Failure where it does not in time."""
+    if servers == (args.bootstrap or DEFAULT_SERVER) and not os.environ.get("BOOTSTRAP_SERVERS"):
+        console.say("BOOTSTRAP_SERVERS environment variable not set. Using commandline argument for bootstrap server.")
+    console.say("Bootstrap servers: " + servers)
+    if args.bootstrap not in (None, servers):
+        console.note(f"-b {args.bootstrap} is not used: -X, -F or BOOTSTRAP_SERVERS names the server")
+    waitForTopic(console, client, servers, args.topic, client.poll)
+
+
+def waitForTopic(console, client, servers, topic, pause):
+    """Return when a broker leads the topic; raise Failure where none answers, or it has no such topic."""
+    from confluent_kafka import KafkaError, KafkaException
+    start, missing = time.monotonic(), None
+    while not console.signals:
+        with contextlib.suppress(KafkaException):
+            error = client.list_topics(topic, timeout=0.5).topics[topic].error
+            if error is None:
+                console.error, console.allDown = None, False  # of addresses that were tried in vain before
+                return
+            missing = missing or time.monotonic()
+            if (error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
+                    or time.monotonic() > missing + TOPIC_SECONDS):
+                raise Failure(f"topic {topic} at {servers}: {error.str()}\ncreate it, ask for access to it, or name another with -t")
+        pause(0.05)
+        refused = console.error and console.error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)
+        if refused or time.monotonic() > start + CONNECT_SECONDS:
+            raise Failure(f"no Kafka broker at {servers}: {console.error.str() if console.error else 'no answer'}\n"
+                          "is it running (docker compose ps), and is that its address from here (-b, -X, -F)?")
+
+
+class Console:
+    """The standard streams of a script, the signals sent to it, and what it says of its broker."""
+
+    def __init__(self, name):
+        self.name = name
+        self.signals = []        # their numbers, as they came in
+        self.since = None        # when the first one came; times are those of time.monotonic()
+        self.patience = 1 << 30  # how many signals the code at hand sits out
+        self.gone = None         # why standard output takes no more
+        self.drawn = 0           # width of the progress line on the screen
+        self.error = None        # the connection's last error
+        self.allDown = False     # whether librdkafka has no connection left
+        self.away = None         # since when the broker has been gone
+
+    def run(self, program, argv):
+        """Return the exit status of program(console, argv); see to its streams and signals before and after."""
+        for descriptor in range(3):
+            try:
+                os.fstat(descriptor)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)  # or a socket would become, say, standard error
+        for stream in (sys.stdin, sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        before = {number: signal.getsignal(number) for number in numbers}
+        try:
+            for number in numbers:
+                if number == signal.SIGINT or before[number] != signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
+                    signal.signal(number, self.onSignal)
+            return program(self, argv)
+        except Failure as error:
+            self.note(str(error))
+            return 1
+        except SystemExit as end:  # argparse's, after the help or an error
+            self.write("")
+            return 1 if self.gone else end.code
+        finally:
+            for number in numbers:
+                signal.signal(number, before[number])
+
+    def onSignal(self, number, _frame):
+        """Take note of a signal; raise Stopped where the code at hand would not look at the note."""
+        self.signals.append(number)
+        self.since = self.since or time.monotonic()
+        if len(self.signals) > self.patience:
+            raise Stopped
+
+    @contextlib.contextmanager
+    def interruptible(self, patience):
+        """Raise Stopped at the first signal after so many."""
+        before, self.patience = self.patience, patience
+        try:
+            if len(self.signals) > patience:
+                raise Stopped
+            yield
+        finally:
+            self.patience = before
+
+    def write(self, text):
+        """Write to standard output at once; keep in self.gone why it failed. A second signal ends a blocked write."""
+        self.draw("")
+        try:
+            if not self.gone:
+                with self.interruptible(max(1, len(self.signals))):
+                    sys.stdout.write(text)
+                    sys.stdout.flush()
+        except (OSError, AttributeError, Stopped) as error:  # AttributeError: there was none from the start
+            self.gone = f"standard output is gone: {getattr(error, 'strerror', None) or 'closed'}"
+            if sys.stdout:  # what is left in its buffer would fail once more at Python's end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def say(self, *lines):
+        """Print lines of the post."""
+        self.write("".join(line + "\n" for line in lines))
+
+    def note(self, text):
+        """Print a line, or several, on standard error under the script's name."""
+        self.draw("")
+        with contextlib.suppress(OSError, AttributeError):
+            sys.stderr.write("".join(f"{self.name}: {line}\n" for line in text.split("\n")))
+            sys.stderr.flush()
+
+    def draw(self, text):
+        """Put a progress line in place of the last one, where standard error is a terminal."""
+        with contextlib.suppress(OSError, AttributeError):
+            if (text or self.drawn) and sys.stderr.isatty():
+                text = text and f"{self.name}: {text}"[:shutil.get_terminal_size().columns - 1]
+                sys.stderr.write("\r" + " " * self.drawn + "\r" + text)
+                sys.stderr.flush()
+                self.drawn = len(text)
+
+    def ask(self, question):
+        """Return the answer to a question, None where nobody is there to give it; a signal raises Stopped."""
+        self.write(question)
+        answer = ""
+        try:
+            if sys.stdin and sys.stdin.isatty() and not self.gone:
+                with self.interruptible(0), contextlib.suppress(OSError):
+                    answer = sys.stdin.readline()
+        finally:
+            if not (answer.endswith("\n") and sys.stdout.isatty()):  # no Enter was echoed there
+                self.write("\n")
+        return answer.strip() if answer else None
+
+    def onError(self, error):
+        """Take note of an error of the connection: librdkafka's error_cb."""
+        if error.code() == error._ALL_BROKERS_DOWN:
+            self.allDown = True
+        else:
+            self.error = error
+
+    def brokerGone(self, since, why):
+        """Say once that the broker has been gone since a time, and why we think so."""
+        if not self.away:
+            self.away = since
+            self.note(f"the broker is gone: {why}")
+
+    def brokerBack(self):
+        """Say once that the broker is back, where it was gone."""
+        if self.away:
+            self.note(f"the broker is back after {time.monotonic() - self.away:.0f} s")
+            self.away, self.error, self.allDown = None, None, False

@@ -1,0 +1,153 @@
+"""Shows the events of a Kafka topic as they arrive, each event once for each consumer group."""
+import contextlib
+import signal
+import sys
+import threading
+import time
+
+import common
+
+BATCH = 1000        # events shown at once, where so many are there
+CLOSE_SECONDS = 4   # for the group to take note of our leaving and of the offsets
+DEFAULTS = {"auto.offset.reset": "earliest", "enable.auto.offset.store": False, "auto.commit.interval.ms": 1000,
+            "fetch.queue.backoff.ms": 10}  # a second by default, in which a fast reader waits for nothing
+RESERVED = {"enable.auto.offset.store": "an offset is stored once its event has been shown"}
+EXAMPLES = """examples:
+  python runConsumer.py -t gameplay
+  python runConsumer.py -t gameplay -g check -e 1000 --timeout 10"""
+
+
+def printable(value):
+    """Return a message's value as one line of text that a terminal shows and does not obey."""
+    if value is None:
+        return "null"
+    text = value.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+class Consume:
+    """Shows what arrives, and stores the offset of what it has shown."""
+
+    def __init__(self, topic, client, console, servers, nthMsg=1):
+        self.topic, self.client, self.console, self.servers, self.nthMsg = topic, client, console, servers, nthMsg
+        self.received = 0
+        self.positions = {}  # of each partition the offset after the last event shown
+
+    def run(self, events=0, timeout=0):
+        """Show events until so many came, none came for so many seconds, or it has to stop; 0 stands for never."""
+        self.console.say(f"Listening for events on topic: {self.topic}. Press Ctrl-C to exit.")
+        self.client.subscribe([self.topic])
+        arrived = time.monotonic()
+        while not (self.console.signals or self.console.gone or 0 < events <= self.received):
+            # What one call brings is shown and stored before the next one, which may pass partitions to another consumer.
+            messages = self.client.consume(min(BATCH, events - self.received) if events else BATCH, 0)
+            messages = messages or [message for message in [self.client.poll(0.2)] if message]
+            if self.show(messages):
+                arrived = time.monotonic()
+                self.console.brokerBack()
+            elif timeout and time.monotonic() > arrived + timeout:
+                break
+            elif self.console.allDown:
+                self.awaitBroker()
+
+    def show(self, messages):
+        """Show messages, then store their offsets; return how many of them were events."""
+        lines, last, before = [], {}, self.received
+        for message in messages:
+            if message.error():
+                self.check(message.error())
+            elif message.offset() >= self.positions.get(message.partition(), 0):  # after an outage some come again
+                self.received += 1
+                if self.received == 1 or self.received % self.nthMsg == 0:
+                    lines.append("Received message: " + printable(message.value()))
+                last[message.partition()] = message
+                self.positions[message.partition()] = message.offset() + 1
+        if lines:
+            self.console.say(*lines)
+        for message in last.values() if not self.console.gone else ():
+            self.client.store_offsets(message=message)
+        return self.received - before
+
+    def check(self, error):
+        """Raise Failure for an error that waiting does not mend, note any other."""
+        if error.code() == error.UNKNOWN_TOPIC_OR_PART:
+            self.positions.clear()  # a topic that was deleted and made again counts from 0
+            common.waitForTopic(self.console, self.client, self.servers, self.topic, time.sleep)
+        elif error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED) or error.fatal():
+            raise common.Failure(error.str())
+        elif error.code() != error._PARTITION_EOF:
+            self.console.note(error.str())
+
+    def awaitBroker(self):
+        """Say that the broker is gone, or that it is back."""
+        from confluent_kafka import KafkaException
+        self.console.brokerGone(time.monotonic(), self.console.error.str() if self.console.error else "no connection")
+        with contextlib.suppress(KafkaException):
+            self.client.list_topics(self.topic, timeout=0.5)
+            self.console.brokerBack()
+
+    def close(self):
+        """Leave the group and its offsets in order; without a broker, say that they are not."""
+        closing = threading.Thread(target=self.client.close, daemon=True)  # it may wait for minutes, deaf to signals
+        closing.start()
+        closing.join(CLOSE_SECONDS)
+        if closing.is_alive():
+            self.console.note("no answer from the broker: the events shown last may be shown again by the next start")
+
+
+def createParser():
+    """Return the parser of the command line."""
+    parser, connection = common.createParser("runConsumer", __doc__, EXAMPLES)
+    connection.add_argument("-g", "--group", default="consumer-1", metavar="GROUP",
+                            help="consumer group, which goes on where it stopped (default: %(default)s)")
+    loop = parser.add_argument_group("loop")
+    loop.add_argument("-e", "--events", type=common.number(int, 0), default=0, metavar="N",
+                      help="stop after N events, 0: never (default: %(default)s)")
+    loop.add_argument("--timeout", type=common.number(float, 0), default=0, metavar="SECONDS",
+                      help="stop when nothing arrived for so long, 0: never (default: %(default)s)")
+    output = parser.add_argument_group("output")
+    output.add_argument("-p", "--print_n_msg", type=common.number(int, 1), default=1, metavar="N",
+                        help="print the first and then every Nth event (default: %(default)s)")
+    return parser
+
+
+def run(console, argv):
+    """Do what the command line says; return the exit status."""
+    parser = createParser()
+    args = parser.parse_args(argv)
+    if not args.group:
+        parser.error("-g: a consumer group has a name")
+    conf = common.configure(parser, args, {**DEFAULTS, "group.id": args.group}, RESERVED)
+    client = common.createClient(parser, console, "Consumer", conf)
+    servers = conf["bootstrap.servers"]
+    consume = Consume(args.topic, client, console, servers, args.print_n_msg)
+    try:
+        with contextlib.suppress(common.Stopped):
+            common.connect(console, client, args, servers)
+            console.ask("We are ready, press the enter key to continue")
+            consume.run(args.events, args.timeout)
+    finally:
+        consume.close()
+    stopped, short = console.signals[:1], not console.signals and consume.received < args.events
+    if short:
+        console.note(f"{consume.received} of {args.events} events arrived" + (
+            f", then none for {args.timeout:g} s" if not console.gone else ""))
+    if stopped not in ([], [signal.SIGINT]):
+        return 128 + stopped[0]
+    console.signals.clear()
+    with contextlib.suppress(common.Stopped):
+        console.ask("Press the enter key to exit the consume application.")
+    if console.gone:
+        console.note(console.gone)
+    return 1 if short or console.gone else 0
+
+
+def main(argv=None):
+    """Run the consumer and return its exit status."""
+    return common.Console("runConsumer").run(run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
