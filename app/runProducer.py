@@ -149,6 +149,7 @@ class Produce:
     def settle(self):
         """Wait until all events are acknowledged or have failed; after a signal for STOP_SECONDS, or up to a second."""
         start, told = time.monotonic(), False
+        self.serve(0)
         while self.waiting():
             self.serve(0.1)
             signals, now = self.console.signals, time.monotonic()
