@@ -1,17 +1,19 @@
 """What both scripts share: the flags of a connection, the wait for a broker, the terminal and the signals."""
 import argparse
 import contextlib
+import functools
 import os
 import re
-import shutil
 import signal
 import socket
 import sys
 import time
 
 DEFAULT_SERVER = "localhost:9092"
+STOP_SECONDS = 4     # after a signal: what takes longer is given up, as by a second signal
+SILENCE_SECONDS = 2  # of a broker, after which it is asked whether it is there
 CONNECT_SECONDS = 10
-TOPIC_SECONDS = 3  # a topic that is just being created, and any topic of a starting broker, is unknown for a moment
+TOPIC_SECONDS = 3    # a topic that is just being created, and any topic of a starting broker, is unknown for a moment
 
 
 class Failure(Exception):
@@ -45,7 +47,7 @@ def serverList(text):
     for server in servers or [text]:
         match = re.fullmatch(r"(?:[\w.-]+|\[[\da-fA-F:.]+\])(?::([0-9]{1,5}))?", server)
         if not match or not 1 <= int(match[1] or 9092) <= 65535:
-            raise argparse.ArgumentTypeError(f"{server[:80]!r} is not HOST:PORT")
+            raise argparse.ArgumentTypeError(f"{server.split('@')[-1][:80]!r} is not HOST:PORT")  # no password of a URL
     return ",".join(servers)
 
 
@@ -93,31 +95,51 @@ def createParser(name, purpose, examples):
     return parser, group
 
 
-def configure(parser, args, defaults, reserved):
+def parse(parser, console, argv):
+    """Return the parsed arguments."""
+    with console.interruptible(0):  # a file of -F may be a pipe that nobody writes to
+        args, rest = parser.parse_known_args(argv)
+    if rest:  # unnamed: a blank after "sasl.password=" makes the password one of them
+        parser.error(f"{len(rest)} arguments more than understood; what holds blanks needs quotes")
+    return args
+
+
+def configure(parser, console, args, defaults, reserved):
     """Return librdkafka's configuration: defaults, over them -F, over it -X; reserved: {key: why it is not free}."""
     given = dict([pair for pairs in args.config for pair in pairs] + args.property)
-    for key in given.keys() & {"default.topic.config", "error_cb", "logger", *reserved}:  # Python's, librdkafka has none
-        parser.error(f"property {key} cannot be set: {reserved.get(key, 'librdkafka does not have it')}")
+    console.secrets = [word for key, value in given.items() if re.search("password|secret|oauth|pem|key", key)
+                       for word in {value, *value.split()} if word]
+    for key in given.keys() & {"default.topic.config", "error_cb", "logger", *reserved}:
+        parser.error(f"property {key} cannot be set: {reserved.get(key, 'it is no text')}")
     server, variable = args.bootstrap or DEFAULT_SERVER, os.environ.get("BOOTSTRAP_SERVERS")
-    if variable and "bootstrap.servers" not in reserved:
+    if variable and "bootstrap.servers" not in {*given, *reserved}:
         try:
             server = serverList(variable)
         except argparse.ArgumentTypeError as error:
             parser.error(f"environment variable BOOTSTRAP_SERVERS: {error}")
-    # The library's log would scroll the terminal away in an outage; what matters of it comes to error_cb as well.
-    return {"bootstrap.servers": server, "client.id": socket.gethostname(), "log_level": 0,
+    conf = {"bootstrap.servers": server, "client.id": socket.gethostname(), "log_level": 0,
             "metadata.recovery.strategy": "none", "reconnect.backoff.max.ms": 1000, **defaults, **given}
+    for key, value in conf.items():
+        if not re.fullmatch(r"[^\0\ud800-\udfff]*", str(value)):
+            parser.error(f"property {key} is not text in UTF-8")
+    return conf
 
 
 def createClient(parser, console, kind, conf):
     """Return confluent_kafka's kind of client; what librdkafka refuses in conf is a usage error."""
+    import logging
+
     import confluent_kafka  # here, because loading it takes longer than --help may take
+    if conf["log_level"] == 0 and "debug" not in conf:  # the log would scroll the terminal away in an outage,
+        conf["logger"] = logging.getLogger("librdkafka")  # and what matters of it comes to error_cb as well
+        conf["logger"].addHandler(logging.NullHandler())
+        conf["logger"].propagate = False
     try:
         return getattr(confluent_kafka, kind)({**conf, "error_cb": console.onError})
     except confluent_kafka.KafkaException as error:
-        parser.error(f"configuration: {error.args[0].str()}")
+        parser.error(console.hide(f"configuration: {error.args[0].str()}"))
     except (TypeError, ValueError) as error:
-        parser.error(f"configuration: {error}")
+        parser.error(console.hide(f"configuration: {error}"))
 
 
 def connect(console, client, args, servers):
@@ -130,24 +152,33 @@ def connect(console, client, args, servers):
     waitForTopic(console, client, servers, args.topic, client.poll)
 
 
+def askForTopic(client, topic):
+    """Return what is wrong with the topic by its broker's word, a KafkaError, or None; raise KafkaException without one."""
+    return client.list_topics(topic, timeout=1).topics[topic].error
+
+
 def waitForTopic(console, client, servers, topic, pause):
     """Return when a broker leads the topic; raise Failure where none answers, or it has no such topic."""
     from confluent_kafka import KafkaError, KafkaException
     start, missing = time.monotonic(), None
     while not console.signals:
         with contextlib.suppress(KafkaException):
-            error = client.list_topics(topic, timeout=0.5).topics[topic].error
+            error = askForTopic(client, topic)
             if error is None:
-                console.error, console.allDown = None, False  # of addresses that were tried in vain before
+                console.error = None  # of addresses that were tried in vain before
                 return
             missing = missing or time.monotonic()
             if (error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
                     or time.monotonic() > missing + TOPIC_SECONDS):
                 raise Failure(f"topic {topic} at {servers}: {error.str()}\ncreate it, ask for access to it, or name another with -t")
         pause(0.05)
-        refused = console.error and console.error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)
-        if refused or time.monotonic() > start + CONNECT_SECONDS:
-            raise Failure(f"no Kafka broker at {servers}: {console.error.str() if console.error else 'no answer'}\n"
+        error = console.error
+        if error and error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            raise Failure(f"no access to {servers}: {error.str()}\n"
+                          "check security.protocol, sasl.* and ssl.* in the file of -F")
+        if time.monotonic() > start + CONNECT_SECONDS:
+            why = error.str() if error else "nothing answers as Kafka does; it may want TLS or SASL (security.protocol)"
+            raise Failure(f"no Kafka broker at {servers}: {why}\n"
                           "is it running (docker compose ps), and is that its address from here (-b, -X, -F)?")
 
 
@@ -156,14 +187,13 @@ class Console:
 
     def __init__(self, name):
         self.name = name
+        self.secrets = []        # what is never to be printed
         self.signals = []        # their numbers, as they came in
-        self.since = None        # when the first one came; times are those of time.monotonic()
         self.patience = 1 << 30  # how many signals the code at hand sits out
         self.gone = None         # why standard output takes no more
         self.drawn = 0           # width of the progress line on the screen
-        self.error = None        # the connection's last error
-        self.allDown = False     # whether librdkafka has no connection left
-        self.away = None         # since when the broker has been gone
+        self.error = None        # the connection's last error, or its fatal one
+        self.away = None         # since when the broker has been gone, by time.monotonic()
 
     def run(self, program, argv):
         """Return the exit status of program(console, argv); see to its streams and signals before and after."""
@@ -172,16 +202,16 @@ class Console:
                 os.fstat(descriptor)
             except OSError:
                 os.open(os.devnull, os.O_RDWR)  # or a socket would become, say, standard error
-        for stream in (sys.stdin, sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
-        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        before = {number: signal.getsignal(number) for number in numbers}
+        if hasattr(sys.stdin, "reconfigure"):
+            sys.stdin.reconfigure(errors="replace")
+        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM") if hasattr(signal, name)]
         try:
             for number in numbers:
-                if number == signal.SIGINT or before[number] != signal.SIG_IGN:  # nohup ignores SIGHUP, and means it
+                if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
                     signal.signal(number, self.onSignal)
             return program(self, argv)
+        except Stopped:
+            return 128 + self.signals[0]
         except Failure as error:
             self.note(str(error))
             return 1
@@ -189,15 +219,22 @@ class Console:
             self.write("")
             return 1 if self.gone else end.code
         finally:
-            for number in numbers:
-                signal.signal(number, before[number])
+            for number in numbers:  # one more signal must not change the status while Python ends
+                signal.signal(number, signal.SIG_IGN)
 
     def onSignal(self, number, _frame):
         """Take note of a signal; raise Stopped where the code at hand would not look at the note."""
         self.signals.append(number)
-        self.since = self.since or time.monotonic()
+        if len(self.signals) == 1 and hasattr(signal, "alarm"):
+            signal.alarm(STOP_SECONDS)
         if len(self.signals) > self.patience:
             raise Stopped
+
+    def forgetSignals(self):
+        """Go on as if no signal had come in."""
+        self.signals.clear()
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
 
     @contextlib.contextmanager
     def interruptible(self, patience):
@@ -216,7 +253,9 @@ class Console:
         try:
             if not self.gone:
                 with self.interruptible(max(1, len(self.signals))):
-                    sys.stdout.write(text)
+                    rest = memoryview(text.encode(sys.stdout.encoding, "backslashreplace"))
+                    while rest:  # with PYTHONUNBUFFERED a signal makes Python write a part and drop the others
+                        rest = rest[sys.stdout.buffer.write(rest):]
                     sys.stdout.flush()
         except (OSError, AttributeError, Stopped) as error:  # AttributeError: there was none from the start
             self.gone = f"standard output is gone: {getattr(error, 'strerror', None) or 'closed'}"
@@ -231,14 +270,18 @@ class Console:
         """Print a line, or several, on standard error under the script's name."""
         self.draw("")
         with contextlib.suppress(OSError, AttributeError):
-            sys.stderr.write("".join(f"{self.name}: {line}\n" for line in text.split("\n")))
+            sys.stderr.write("".join(f"{self.name}: {line}\n" for line in self.hide(text).split("\n")))
             sys.stderr.flush()
+
+    def hide(self, text):
+        """Return a text without the secrets of the configuration."""
+        return functools.reduce(lambda rest, secret: rest.replace(secret, "***"), self.secrets, text)
 
     def draw(self, text):
         """Put a progress line in place of the last one, where standard error is a terminal."""
         with contextlib.suppress(OSError, AttributeError):
             if (text or self.drawn) and sys.stderr.isatty():
-                text = text and f"{self.name}: {text}"[:shutil.get_terminal_size().columns - 1]
+                text = text and f"{self.name}: {text}"[:max(os.get_terminal_size(sys.stderr.fileno()).columns, 20) - 1]
                 sys.stderr.write("\r" + " " * self.drawn + "\r" + text)
                 sys.stderr.flush()
                 self.drawn = len(text)
@@ -258,9 +301,7 @@ class Console:
 
     def onError(self, error):
         """Take note of an error of the connection: librdkafka's error_cb."""
-        if error.code() == error._ALL_BROKERS_DOWN:
-            self.allDown = True
-        else:
+        if error.code() != error._ALL_BROKERS_DOWN and not (self.error and self.error.fatal()):
             self.error = error
 
     def brokerGone(self, since, why):
@@ -273,4 +314,4 @@ class Console:
         """Say once that the broker is back, where it was gone."""
         if self.away:
             self.note(f"the broker is back after {time.monotonic() - self.away:.0f} s")
-            self.away, self.error, self.allDown = None, None, False
+            self.away, self.error = None, None

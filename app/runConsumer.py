@@ -1,5 +1,6 @@
 """Shows the events of a Kafka topic as they arrive, each event once for each consumer group."""
 import contextlib
+import functools
 import signal
 import sys
 import threading
@@ -7,11 +8,11 @@ import time
 
 import common
 
-BATCH = 1000        # events shown at once, where so many are there
-CLOSE_SECONDS = 4   # for the group to take note of our leaving and of the offsets
+BATCH = 1000  # events shown at once, where so many are there
 DEFAULTS = {"auto.offset.reset": "earliest", "enable.auto.offset.store": False, "auto.commit.interval.ms": 1000,
             "fetch.queue.backoff.ms": 10}  # a second by default, in which a fast reader waits for nothing
 RESERVED = {"enable.auto.offset.store": "an offset is stored once its event has been shown"}
+WAYS_OUT = signal.SIGINT, getattr(signal, "SIGALRM", None)  # Ctrl-C, and the alarm that follows any signal
 EXAMPLES = """examples:
   python runConsumer.py -t gameplay
   python runConsumer.py -t gameplay -g check -e 1000 --timeout 10"""
@@ -35,22 +36,37 @@ class Consume:
         self.received = 0
         self.positions = {}  # of each partition the offset after the last event shown
 
-    def run(self, events=0, timeout=0):
+    def run(self, events=0, timeout=0, assign="assign"):
         """Show events until so many came, none came for so many seconds, or it has to stop; 0 stands for never."""
         self.console.say(f"Listening for events on topic: {self.topic}. Press Ctrl-C to exit.")
-        self.client.subscribe([self.topic])
-        arrived = time.monotonic()
+        self.client.subscribe([self.topic], on_assign=functools.partial(self.onAssign, assign), on_revoke=self.onRevoke,
+                              on_lost=lambda client, partitions: None)
+        arrived = asked = time.monotonic()
         while not (self.console.signals or self.console.gone or 0 < events <= self.received):
             # What one call brings is shown and stored before the next one, which may pass partitions to another consumer.
             messages = self.client.consume(min(BATCH, events - self.received) if events else BATCH, 0)
-            messages = messages or [message for message in [self.client.poll(0.2)] if message]
+            messages = messages or [message for message in [self.client.poll(0.2)] if message is not None]
+            now = time.monotonic()
             if self.show(messages):
-                arrived = time.monotonic()
+                arrived = asked = now
                 self.console.brokerBack()
-            elif timeout and time.monotonic() > arrived + timeout:
+            elif timeout and now > arrived + timeout:
                 break
-            elif self.console.allDown:
-                self.awaitBroker()
+            elif now > asked + common.SILENCE_SECONDS:
+                self.suspect()
+                asked = time.monotonic()
+
+    def onAssign(self, assign, client, partitions):
+        """Go on after the last event shown, if the group does not know of it: without a broker no offset is committed."""
+        if self.positions:
+            for partition in partitions:
+                partition.offset = self.positions.get(partition.partition, partition.offset)
+            getattr(client, assign)(partitions)
+
+    def onRevoke(self, client, partitions):
+        """Forget the positions that another consumer goes on from."""
+        for partition in partitions:
+            self.positions.pop(partition.partition, None)
 
     def show(self, messages):
         """Show messages, then store their offsets; return how many of them were events."""
@@ -58,41 +74,43 @@ class Consume:
         for message in messages:
             if message.error():
                 self.check(message.error())
-            elif message.offset() >= self.positions.get(message.partition(), 0):  # after an outage some come again
-                self.received += 1
-                if self.received == 1 or self.received % self.nthMsg == 0:
-                    lines.append("Received message: " + printable(message.value()))
-                last[message.partition()] = message
-                self.positions[message.partition()] = message.offset() + 1
+                continue
+            self.received += 1
+            if self.received == 1 or self.received % self.nthMsg == 0:
+                lines.append("Received message: " + printable(message.value()))
+            last[message.partition()] = message
         if lines:
             self.console.say(*lines)
         for message in last.values() if not self.console.gone else ():
             self.client.store_offsets(message=message)
+            self.positions[message.partition()] = message.offset() + 1
         return self.received - before
 
     def check(self, error):
         """Raise Failure for an error that waiting does not mend, note any other."""
         if error.code() == error.UNKNOWN_TOPIC_OR_PART:
-            self.positions.clear()  # a topic that was deleted and made again counts from 0
             common.waitForTopic(self.console, self.client, self.servers, self.topic, time.sleep)
         elif error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED) or error.fatal():
             raise common.Failure(error.str())
         elif error.code() != error._PARTITION_EOF:
             self.console.note(error.str())
 
-    def awaitBroker(self):
-        """Say that the broker is gone, or that it is back."""
+    def suspect(self):
+        """After a silence find out whether the broker is gone, or the topic, or there is only nothing new."""
         from confluent_kafka import KafkaException
-        self.console.brokerGone(time.monotonic(), self.console.error.str() if self.console.error else "no connection")
-        with contextlib.suppress(KafkaException):
-            self.client.list_topics(self.topic, timeout=0.5)
+        try:
+            error = common.askForTopic(self.client, self.topic)
             self.console.brokerBack()
+            if error:
+                self.check(error)
+        except KafkaException:
+            self.console.brokerGone(time.monotonic(), self.console.error.str() if self.console.error else "no answer")
 
     def close(self):
         """Leave the group and its offsets in order; without a broker, say that they are not."""
         closing = threading.Thread(target=self.client.close, daemon=True)  # it may wait for minutes, deaf to signals
         closing.start()
-        closing.join(CLOSE_SECONDS)
+        closing.join(common.STOP_SECONDS)
         if closing.is_alive():
             self.console.note("no answer from the broker: the events shown last may be shown again by the next start")
 
@@ -116,10 +134,10 @@ def createParser():
 def run(console, argv):
     """Do what the command line says; return the exit status."""
     parser = createParser()
-    args = parser.parse_args(argv)
-    if not args.group:
-        parser.error("-g: a consumer group has a name")
-    conf = common.configure(parser, args, {**DEFAULTS, "group.id": args.group}, RESERVED)
+    args = common.parse(parser, console, argv)
+    conf = common.configure(parser, console, args, {**DEFAULTS, "group.id": args.group}, RESERVED)
+    if not conf["group.id"]:
+        parser.error("a consumer group has a name")
     client = common.createClient(parser, console, "Consumer", conf)
     servers = conf["bootstrap.servers"]
     consume = Consume(args.topic, client, console, servers, args.print_n_msg)
@@ -127,21 +145,23 @@ def run(console, argv):
         with contextlib.suppress(common.Stopped):
             common.connect(console, client, args, servers)
             console.ask("We are ready, press the enter key to continue")
-            consume.run(args.events, args.timeout)
+            cooperative = "cooperative" in conf.get("partition.assignment.strategy", "") or "group.protocol" in conf
+            consume.run(args.events, args.timeout, "incremental_assign" if cooperative else "assign")
     finally:
         consume.close()
-    stopped, short = console.signals[:1], not console.signals and consume.received < args.events
+    stopped = [number for number in console.signals if number not in WAYS_OUT]
+    short = not console.signals and consume.received < args.events
     if short:
         console.note(f"{consume.received} of {args.events} events arrived" + (
             f", then none for {args.timeout:g} s" if not console.gone else ""))
-    if stopped not in ([], [signal.SIGINT]):
-        return 128 + stopped[0]
-    console.signals.clear()
-    with contextlib.suppress(common.Stopped):
-        console.ask("Press the enter key to exit the consume application.")
+    if not stopped:
+        console.forgetSignals()
+        with contextlib.suppress(common.Stopped):
+            console.ask("Press the enter key to exit the consume application.")
+        stopped = [number for number in console.signals if number not in WAYS_OUT]
     if console.gone:
         console.note(console.gone)
-    return 1 if short or console.gone else 0
+    return 128 + stopped[0] if stopped else 1 if short or console.gone else 0
 
 
 def main(argv=None):

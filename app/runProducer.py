@@ -14,13 +14,11 @@ import time
 import common
 import gameplay
 
-BATCH = 1000         # events handed to the client at once, where so many are due
-SILENCE_SECONDS = 2  # without an acknowledgement, while some are due: the broker counts as gone
-STOP_SECONDS = 4     # after a signal: for so long the queue may still be delivered
+BATCH = 1000  # events handed to the client at once, where so many are due
 QUEUE = "queue.buffering.max.messages", "queue.buffering.max.kbytes"
 DEFAULTS = {"enable.idempotence": True, "partitioner": "murmur2_random",  # that of Kafka's Java clients
             QUEUE[0]: "100000", QUEUE[1]: "1048576"}
-RESERVED = {"delivery.report.only.error": "every delivery is counted"}
+RESERVED = {"delivery.report.only.error": "every delivery is counted", "transactional.id": "there are no transactions"}
 EXAMPLES = """examples:
   python runProducer.py -t gameplay
   python runProducer.py -t gameplay -l -e 1000 -m 10 -x 50 -p 100"""
@@ -34,7 +32,7 @@ class Produce:
         self.nthMsg = nthMsg
         self.window = window              # how many events may wait for their acknowledgement
         self.produced = self.delivered = self.failed = 0
-        self.reason = None                # why the first of the failed ones failed
+        self.reason = None                # why events cannot be delivered, once there is one
         self.toShow = collections.deque()  # of each event to be shown [its text, None before its acknowledgement]
         self.seen = 0                     # delivered at the last look
         self.answered = time.monotonic()  # when that last grew, or nothing was waited for
@@ -46,7 +44,7 @@ class Produce:
             self.delivered += 1
         else:
             self.failed += 1
-            self.reason = self.reason or err.str()
+            self.reason = self.reason or (self.console.error if err.code() == err._FATAL and self.console.error else err).str()
         if slot:
             slot[0] = "" if err else msg.value().decode()
 
@@ -75,7 +73,7 @@ class Produce:
 
     def stopping(self):
         """Return why no more events are to be generated, None as long as they are."""
-        if self.failed:
+        if self.reason:
             return self.reason
         return f"stopped by {signal.Signals(self.console.signals[0]).name}" if self.console.signals else self.console.gone
 
@@ -92,11 +90,22 @@ class Produce:
             self.console.brokerBack()
         if self.delivered > self.seen or not self.waiting():
             self.seen, self.answered = self.delivered, now
-        elif now > self.answered + SILENCE_SECONDS:
-            self.console.brokerGone(self.answered, f"no acknowledgement for {SILENCE_SECONDS} s, events wait in the queue")
+        elif now > self.answered + common.SILENCE_SECONDS and not self.console.away:
+            self.suspect()
         if now >= self.drawAt:
             self.drawAt = now + 1
             self.console.draw(self.progress(now - self.start))
+
+    def suspect(self):
+        """After a silence find out whether the broker is gone, or the topic, or acknowledgements are only slow."""
+        from confluent_kafka import KafkaException
+        try:
+            error = common.askForTopic(self.client, self.topic)
+            if error and error.code() == error.UNKNOWN_TOPIC_OR_PART:
+                self.reason = f"topic {self.topic}: {error.str()}"
+            self.answered = time.monotonic()
+        except KafkaException:
+            self.console.brokerGone(self.answered, "no acknowledgement, no answer; events wait in the queue")
 
     def progress(self, seconds):
         """Return the progress line of a loop that has run for so many seconds."""
@@ -147,15 +156,14 @@ class Produce:
                 self.settle()
 
     def settle(self):
-        """Wait until all events are acknowledged or have failed; after a signal for STOP_SECONDS, or up to a second."""
+        """Wait until all events are acknowledged or have failed, the topic is gone, or a second signal comes in."""
         start, told = time.monotonic(), False
         self.serve(0)
-        while self.waiting():
-            self.serve(0.1)
-            signals, now = self.console.signals, time.monotonic()
-            if len(signals) > 1 or (signals and now > self.console.since + STOP_SECONDS):
-                break
-            if self.waiting() and now > start + 1 and not told:
+        while self.waiting() and len(self.console.signals) < 2 and (self.failed or not self.reason):
+            with contextlib.suppress(SystemError):  # flush() does not wait for linger.ms; a fatal error confuses it
+                self.client.flush(0.1)
+            self.serve(0)
+            if self.waiting() and time.monotonic() > start + 1 and not told:
                 told = True
                 self.console.note(f"waiting for {self.waiting()} acknowledgements; Ctrl-C gives up")
 
@@ -165,7 +173,7 @@ class Produce:
         undelivered, reason = self.produced - self.delivered, self.stopping()
         if doLoop or self.console.signals:
             self.console.say(f"Finished publishing: {self.delivered} messages.")
-        if undelivered and self.console.error:
+        if undelivered and self.console.error and not self.console.error.fatal():
             reason = f"{reason}; {self.console.error.str()}"
         if reason:
             self.console.note(f"{self.produced} produced, {self.delivered} delivered, {undelivered} failed: {reason}")
@@ -186,7 +194,7 @@ def createParser():
                       help="least pause between events, in milliseconds (default: %(default)s)")
     loop.add_argument("-x", "--max_latency", type=number, default=1000, metavar="MS",
                       help="longest pause; each is drawn uniformly from least to longest (default: %(default)s)")
-    loop.add_argument("--seed", type=int, metavar="N",
+    loop.add_argument("--seed", type=common.number(int, -2 ** 63), metavar="N",
                       help="the same players, games, stakes, wins and pauses every time (default: new ones)")
     output = parser.add_argument_group("output")
     output.add_argument("-p", "-n", "--print_n_msg", type=common.number(int, 1), default=100, metavar="N",
@@ -194,10 +202,20 @@ def createParser():
     return parser
 
 
+def embeddedServer(client):
+    """Return HOST:PORT of the broker inside a client."""
+    from confluent_kafka import KafkaException
+    try:
+        broker = client.list_topics(timeout=5).brokers[1]
+        return f"{broker.host}:{broker.port}"
+    except KafkaException as error:
+        raise common.Failure(f"the embedded broker does not answer: {error.args[0].str()}\nleave out -X and -F")
+
+
 def run(console, argv):
     """Do what the command line says; return the exit status."""
     parser = createParser()
-    args = parser.parse_args(argv)
+    args = common.parse(parser, console, argv)
     if args.min_latency > args.max_latency:
         parser.error(f"the least pause, -m {args.min_latency}, is above the longest, -x {args.max_latency}")
     reserved = dict(RESERVED)
@@ -205,7 +223,7 @@ def run(console, argv):
         reserved["bootstrap.servers"] = "--embedded brings its own broker"
         if args.bootstrap:
             parser.error("-b cannot be set: --embedded brings its own broker")
-    conf = common.configure(parser, args, DEFAULTS, reserved)
+    conf = common.configure(parser, console, args, DEFAULTS, reserved)
     try:
         messages, kbytes = (common.number(int, 1)(conf[name]) for name in QUEUE)
         gameplay.checkBounds()
@@ -226,8 +244,7 @@ def run(console, argv):
         console.ask("We are ready, press the enter key to continue")
         servers = conf["bootstrap.servers"]
         if args.embedded:
-            broker = client.list_topics(timeout=5).brokers[1]
-            servers = f"{broker.host}:{broker.port}"
+            servers = embeddedServer(client)
             flag = "-X bootstrap.servers=" if os.environ.get("BOOTSTRAP_SERVERS") else "-b "
             console.note(f"an embedded broker listens on {servers}; to read from it, in a second terminal:\n"
                          f"python runConsumer.py -t {args.topic} {flag}{servers}")

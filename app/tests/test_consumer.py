@@ -1,0 +1,122 @@
+"""The consumer: what it shows, where it goes on, and when it stops."""
+import json
+import signal
+from collections import Counter
+
+import apacheKafka
+import pytest
+from conftest import Process, byPlayer, environment, events, run
+
+import runConsumer
+
+HOSTILE = {
+    b"": "", b"plain": "plain", b"\xff\xfe": "\\xff\\xfe", b"\x1b[2J\x1b]0;title\x07": "\\x1b[2J\\x1b]0;title\\x07",
+    b"one\r\ntwo\x85three": "one\\r\\ntwo\\x85three", "a\u2028b\u2029c\u202ed".encode(): "a\\u2028b\\u2029c\\u202ed",
+    "z\u00fcrich \u4e2d \U0001f3b0".encode(): "z\u00fcrich \u4e2d \U0001f3b0", b"NaN": "NaN", b"\x00\x7f\t": "\\x00\\x7f\\t",
+    b"[" * 200000: "[" * 200000, b"9" * 5000: "9" * 5000}
+
+
+@pytest.mark.parametrize("value, text", [*HOSTILE.items(), (None, "null")], ids=lambda value: repr(value)[:20])
+def test_printable(value, text):
+    assert runConsumer.printable(value) == text
+
+
+def consume(ground, topic, *arguments, **options):
+    """Run a consumer in a group of its topic's name."""
+    return run("runConsumer", "-t", topic, "-b", ground.bootstrap, "-g", topic, *arguments, **options)
+
+
+def test_eachMessageIsOneLine(ground):
+    topic = ground.topic(partitions=1)
+    ground.publish(topic, *HOSTILE, None)
+    ended = consume(ground, topic, "-e", len(HOSTILE) + 1)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert sorted(events(ended.stdout)) == sorted([*HOSTILE.values(), "null"])
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_terminalThatKnowsFewerCharacters(mock, encoding):
+    topic = mock.topic()
+    mock.publish(topic, "z\u00fcrich \u4e2d")
+    ended = consume(mock, topic, "-e", 1, env=environment(PYTHONIOENCODING=encoding), encoding="latin-1")
+    assert ended.returncode == 0
+    assert events(ended.stdout) == ["z\\xfcrich \\u4e2d" if encoding == "ascii" else "z\u00fcrich \\u4e2d"]
+
+
+def test_everyNth(mock):
+    topic = mock.topic()
+    mock.publish(topic, *map(str, range(1, 26)), partition=0)
+    assert events(consume(mock, topic, "-e", 25, "-p", 10).stdout) == ["1", "10", "20"]
+
+
+def test_eventsAreExactAndTheNextStartGoesOn(kafka):
+    ground, topic = kafka, kafka.topic()
+    ground.publish(topic, *map(str, range(3000)), partition=2)
+    first, second = (consume(ground, topic, "-e", count) for count in (1001, 5))
+    assert events(first.stdout) == [str(number) for number in range(1001)]
+    assert events(second.stdout) == [str(number) for number in range(1001, 1006)]
+    rest = consume(ground, topic, "--timeout", 5)
+    assert events(rest.stdout) == [str(number) for number in range(1006, 3000)]
+    assert [ended.returncode for ended in (first, second, rest)] == [0, 0, 0]
+
+
+def test_tooFewInTime(ground):
+    topic = ground.topic()
+    ground.publish(topic, "one", "two")
+    ended = consume(ground, topic, "-e", 3, "--timeout", 6)
+    assert ended.returncode == 1 and len(events(ended.stdout)) == 2
+    assert ended.stderr == "runConsumer: 2 of 3 events arrived, then none for 6 s\n"
+
+
+def test_checkOfAPipeline(kafka):
+    """What the README gives as the check of a pipeline."""
+    topic = kafka.topic()
+    arguments = "-t", topic, "-b", kafka.bootstrap
+    assert run("runProducer", *arguments, "-l", "-e", 1000, "-m", 0, "-x", 0).returncode == 0
+    ended = run("runConsumer", *arguments, "-g", "check", "-e", 1000, "--timeout", 20)
+    assert ended.returncode == 0 and len(events(ended.stdout)) == 1000
+    ended = run("runConsumer", *arguments, "-g", "recheck", "-e", 1001, "--timeout", 5)
+    assert ended.returncode == 1 and len(events(ended.stdout)) == 1000
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # Python drops half-written output where it is unbuffered
+def test_interruptedAgainAndAgainItShowsEveryEventOnce(kafka, unbuffered):
+    env = environment(PYTHONUNBUFFERED=unbuffered)
+    topic, total, shown, starts = kafka.topic(), 60000, [], 0
+    assert run("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", total, "-m", 0, "-x", 0).returncode == 0
+    while len(shown) < total:
+        starts += 1
+        number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[starts % 3]
+        with Process("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic, "--timeout", 30, env=env) as consumer:
+            consumer.until("Received message")
+            consumer.send(number)
+            assert consumer.end() == (0 if number == signal.SIGINT else 128 + number)
+            assert consumer.err == []
+            shown += consumer.shown()
+    assert starts > 3
+    assert Counter(shown) == Counter(kafka.values(topic))
+
+
+def test_twoOfOneGroupShareTheTopic(kafka):
+    topic = kafka.topic()
+    arguments = "runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic
+    with Process(*arguments) as first, Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 6000,
+                                               "-m", 1, "-x", 1) as producer:
+        first.until("Received message")
+        with Process(*arguments) as second:  # joins, and takes partitions over from the first
+            second.until("Received message")
+            second.send(signal.SIGINT)
+            assert second.end() == 0
+        assert producer.end() == 0
+        with Process(*arguments) as third:
+            third.until("Listening")
+            total = kafka.count(topic)
+            apacheKafka.waitFor(lambda: sum(len(each.shown()) for each in (first, second, third)) >= total, "the rest")
+            first.send(signal.SIGTERM)
+            third.send(signal.SIGTERM)
+            assert (first.end(), third.end()) == (143, 143)
+        shown = [*first.shown(), *second.shown(), *third.shown()]
+        assert first.err == second.err == third.err == []
+    assert Counter(shown) == Counter(kafka.values(topic))
+    assert all(sorted(texts) == texts for texts in ([json.loads(text)["eventTime"] for text in texts]
+               for texts in byPlayer(second.shown()).values()))

@@ -1,0 +1,170 @@
+"""What goes wrong with a broker, on Apache Kafka: nothing lost, nothing twice, and the truth told."""
+import signal
+import subprocess
+from collections import Counter
+
+import apacheKafka
+import pytest
+from conftest import Ground, Process, byPlayer, finished, run
+
+STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.fixture(scope="module")
+def kafka():
+    """A cluster of this module's own, whose broker may be stopped and started."""
+    if apacheKafka.missing():
+        pytest.skip(apacheKafka.missing())
+    with apacheKafka.ApacheKafka() as cluster:
+        ground = Ground("apache", cluster.bootstrap)
+        ground.cluster = cluster
+        yield ground
+
+
+def outlast(process, seconds):
+    """Require that a process goes on for so many seconds."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.process.wait(seconds)
+
+
+def pause(cluster, producer):
+    cluster.pause()
+    outlast(producer, 8)
+    cluster.resume()
+
+
+def killAndStart(cluster, producer):
+    cluster.broker.stop(signal.SIGKILL)
+    cluster.startBroker()
+
+
+def stopAndStart(cluster, producer):
+    cluster.broker.stop(signal.SIGTERM)
+    producer.until("the broker is gone")
+    cluster.startBroker()
+
+
+def outForAMinute(cluster, producer):
+    cluster.broker.stop(signal.SIGKILL)
+    outlast(producer, 60)
+    cluster.startBroker()
+
+
+@pytest.mark.parametrize("fault", [pause, killAndStart, stopAndStart, outForAMinute])
+def test_faultUnderALoop(kafka, fault):
+    topic = kafka.topic()
+    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 8000, "-m", 1, "-x", 1, "-p", 1) as producer, \
+            Process("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic, "-e", 8000, "--timeout", 110) as consumer:
+        producer.until("Message produced")
+        consumer.until("Received message")
+        fault(kafka.cluster, producer)
+        assert producer.end() == 0 and finished(producer.out) == 8000
+        assert consumer.end() == 0
+    shown, stored, received = producer.shown(), kafka.values(topic), consumer.shown()
+    assert len(shown) == 8000 and Counter(shown) == Counter(stored) == Counter(received)
+    assert byPlayer(shown) == byPlayer(stored) == byPlayer(received)
+    said = [sum(text in line for line in producer.err) for text in ("the broker is gone", "the broker is back")]
+    assert said == [1, 1], producer.err
+    assert len(producer.err) <= 3 and len(consumer.err) <= 2
+
+
+@pytest.mark.parametrize("number, status", STOPS)
+@pytest.mark.parametrize("pauses", [(0, 0), (60000, 60000), (1, 1)])
+def test_stopDeliversWhatWasGenerated(kafka, number, status, pauses):
+    topic = kafka.topic()
+    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 0, "-m", pauses[0], "-x", pauses[1]) as producer:
+        producer.until("Message produced")
+        producer.send(number)
+        assert producer.end() == status
+    count = finished(producer.out)
+    assert count == kafka.count(topic) >= 1
+    name = signal.Signals(number).name
+    assert producer.err == [f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by {name}\n"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("again", [False, True])
+def test_stopWithoutABroker(kafka, number, again):
+    topic = kafka.topic()
+    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 0, "-m", 1, "-x", 1, "-p", 1) as producer:
+        producer.until("Message produced")
+        kafka.cluster.pause()
+        try:
+            producer.until("the broker is gone")
+            producer.send(number)
+            if again:
+                producer.send(number)
+            assert producer.end() == 1
+        finally:
+            kafka.cluster.resume()
+    count = finished(producer.out)
+    assert count == len(producer.shown())
+    produced, delivered, failed = [int(word) for word in producer.err[-1].split() if word.isdigit()]
+    assert delivered == count and produced == delivered + failed and failed > 0
+    assert f"stopped by {signal.Signals(number).name}" in producer.err[-1]
+
+
+def test_givingUpTheLastAcknowledgements(kafka):
+    topic = kafka.topic()
+    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 3000, "-m", 1, "-x", 1, "-p", 1) as producer:
+        producer.until("Message produced")
+        kafka.cluster.pause()
+        try:
+            producer.until("acknowledgements; Ctrl-C gives up")
+            producer.send(signal.SIGINT)
+            assert producer.end() == 1
+        finally:
+            kafka.cluster.resume()
+    assert producer.err[-1].startswith(f"runProducer: 3000 produced, {len(producer.shown())} delivered, ")
+
+
+def test_outForGoodEndsWithTheMessageTimeout(kafka):
+    topic = kafka.topic()
+    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 3000, "-m", 1, "-x", 1, "-p", 1,
+                 "-X", "message.timeout.ms=4000") as producer:
+        producer.until("Message produced")
+        kafka.cluster.broker.stop(signal.SIGKILL)
+        try:
+            assert producer.end() == 1
+        finally:
+            kafka.cluster.startBroker()
+    count = finished(producer.out)
+    assert count == len(producer.shown()) == kafka.count(topic)
+    assert f"{count} delivered, " in producer.err[-1] and "Local: Message timed out" in producer.err[-1]
+    assert not any("broker is back" in line for line in producer.err)
+
+
+def test_consumerStopsWithoutABroker(kafka):
+    topic = kafka.topic()
+    kafka.publish(topic, "one")
+    with Process("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic) as consumer:
+        consumer.until("Received message")
+        kafka.cluster.broker.stop(signal.SIGKILL)
+        try:
+            consumer.until("the broker is gone")
+            consumer.send(signal.SIGTERM)
+            assert consumer.end() == 143
+        finally:
+            kafka.cluster.startBroker()
+    assert "may be shown again" in consumer.err[-1] and len(consumer.err) == 2
+
+
+def test_tooLarge(kafka):
+    topic = kafka.topic(max_message_bytes=100)
+    ended = run("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 100, "-m", 0, "-x", 0)
+    assert ended.returncode == 1 and kafka.count(topic) == 0
+    assert ended.stderr == "runProducer: 100 produced, 0 delivered, 100 failed: Broker: Message size too large\n"
+    assert "Finished publishing: 0 messages." in ended.stdout and "Message produced" not in ended.stdout
+
+
+def test_topicDeletedUnderWay(kafka):
+    topic = kafka.topic()
+    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 0, "-m", 1, "-x", 1,
+                 "-X", "allow.auto.create.topics=false") as producer, \
+            Process("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic) as consumer:
+        producer.until("Message produced")
+        consumer.until("Received message")
+        kafka.admin.delete_topics([topic])[topic].result(60)
+        assert producer.end() == 1 and consumer.end() == 1
+    assert f"{finished(producer.out)} delivered" in producer.err[-1] and "nknown" in producer.err[-1]
+    assert f"runConsumer: topic {topic} at {kafka.bootstrap}: Broker: Unknown topic or partition\n" in consumer.err

@@ -1,0 +1,118 @@
+"""The event: its layout, its ranges, its clock, and the bounds that shape it."""
+import collections
+import datetime
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import APP
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gameplay
+
+BOUNDS = {"PlayerId": (100, 110), "GameId": (10, 15), "Stake": (10, 300), "Win": (100, 500), "WinIndicator": (1, 12)}
+LAYOUT = re.compile(r'\{"playerId": (\d+), "gameId": (\d+), "stake": (\d+), "win": (\d+), '
+                    r'"eventTime": "(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6})"\}')
+
+
+@pytest.fixture(autouse=True)
+def bounds(monkeypatch):
+    """Return a function that sets bounds for one test."""
+    def change(name, low, high):
+        monkeypatch.setattr(gameplay, "min" + name, low)
+        monkeypatch.setattr(gameplay, "max" + name, high)
+    for name, (low, high) in BOUNDS.items():
+        assert (getattr(gameplay, "min" + name), getattr(gameplay, "max" + name)) == (low, high)
+    return change
+
+
+def test_layout():
+    for _ in range(1000):
+        player, text = gameplay.generateGamePlay()
+        match = LAYOUT.fullmatch(text)
+        assert match and int(match[1]) == player
+        assert text == json.dumps(json.loads(text))
+
+
+def test_everyValueOfTheRangesAppearsEquallyOften():
+    drawn = [json.loads(gameplay.generateGamePlay()[1]) for _ in range(60000)]
+    for field, name in (("playerId", "PlayerId"), ("gameId", "GameId"), ("stake", "Stake")):
+        low, high = BOUNDS[name]
+        counts = collections.Counter(event[field] for event in drawn)
+        assert set(counts) == set(range(low, high + 1))
+        expected = len(drawn) / (high - low + 1)
+        squares = sum((count - expected) ** 2 / expected for count in counts.values())
+        assert squares < (high - low) + 6 * (2 * (high - low)) ** 0.5  # chi-squared, six deviations above its mean
+    wins = [event["win"] for event in drawn if event["win"]]
+    assert min(wins) == 100 and max(wins) == 500
+    assert abs(len(wins) / len(drawn) - 4 / 12) < 0.012  # six deviations: 3, 6, 9 and 12 of 1..12 win
+
+
+def test_timeIsThisMomentInUtc(monkeypatch):
+    def utc():
+        return datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    before = utc()
+    times = [datetime.datetime.strptime(json.loads(gameplay.generateGamePlay()[1])["eventTime"], "%Y-%m-%d %H:%M:%S.%f")
+             for _ in range(1000)]
+    assert before <= times[0] and times == sorted(times) and times[-1] <= utc()
+    assert len(set(times)) > 100  # of a clock that ticks in microseconds
+    assert len({time.microsecond % 1000 for time in times}) > 10
+
+
+@given(st.integers(0, 2 ** 62))
+def test_timeOfAnyInstant(nanoseconds):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gameplay.time, "time_ns", lambda: nanoseconds)
+        text = json.loads(gameplay.generateGamePlay()[1])["eventTime"]
+    instant = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=nanoseconds // 1000)
+    assert text == instant.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+@given(st.sampled_from(["PlayerId", "GameId", "Stake", "Win"]), st.integers(-2 ** 31, 2 ** 31 - 1), st.integers(0, 1000))
+def test_editedBoundsHoldForTheNextEvent(name, low, width):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gameplay, "min" + name, low)
+        patch.setattr(gameplay, "max" + name, low + width)
+        gameplay.checkBounds()
+        value = json.loads(gameplay.generateGamePlay()[1])[name[0].lower() + name[1:]]
+    assert low <= value <= low + width or (name == "Win" and value == 0)
+
+
+def test_winRateFollowsItsBounds(bounds, monkeypatch):
+    bounds("WinIndicator", 3, 3)
+    assert all(json.loads(gameplay.generateGamePlay()[1])["win"] for _ in range(100))
+    monkeypatch.setattr(gameplay, "winModulu", 5)
+    assert not any(json.loads(gameplay.generateGamePlay()[1])["win"] for _ in range(100))
+
+
+@pytest.mark.parametrize("name, low, high", [("Stake", 300, 10), ("Win", 1.5, 3), ("PlayerId", "1", 2), ("GameId", None, 1)])
+def test_boundsThatMakeNoGame(bounds, name, low, high):
+    bounds(name, low, high)
+    with pytest.raises(ValueError, match=f"min{name} .* is no range of whole numbers"):
+        gameplay.checkBounds()
+
+
+def test_moduloOfZero(monkeypatch):
+    monkeypatch.setattr(gameplay, "winModulu", 0)
+    with pytest.raises(ValueError, match="winModulu 0"):
+        gameplay.checkBounds()
+
+
+def test_seed():
+    def draw():
+        gameplay.seed(7)
+        return [gameplay.generateGamePlay()[1].split(', "eventTime"')[0] for _ in range(100)]
+    first = draw()
+    assert first == draw()
+    gameplay.seed(8)
+    assert first != [gameplay.generateGamePlay()[1].split(', "eventTime"')[0] for _ in range(100)]
+
+
+def test_standardLibraryAlone():
+    code = "import sys; before = set(sys.modules); import gameplay; print(*sorted(set(sys.modules) - before))"
+    loaded = subprocess.run([sys.executable, "-S", "-c", code], cwd=APP, capture_output=True, text=True, check=True).stdout
+    assert not {name.split(".")[0] for name in loaded.split()} - {*sys.stdlib_module_names, "gameplay"} if hasattr(
+        sys, "stdlib_module_names") else "kafka" not in loaded

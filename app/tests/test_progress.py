@@ -1,0 +1,55 @@
+"""The progress line, as a terminal shows it."""
+import time
+
+import pexpect
+import pyte
+import pytest
+from conftest import Process, terminal
+
+
+class Screen:
+    """What is seen of a script in a terminal of a size."""
+
+    def __init__(self, columns, *arguments):
+        self.screen = pyte.Screen(columns, 40)
+        self.stream = pyte.Stream(self.screen)
+        self.child = terminal(*arguments)
+        self.child.setwinsize(40, columns)
+        self.views = []
+
+    def follow(self, until):
+        """Look at the screen after every piece of output until a line of it holds the text."""
+        end = time.monotonic() + 120
+        while not any(until in line for line in self.screen.display):
+            assert time.monotonic() < end, self.screen.display
+            self.stream.feed(self.child.read_nonblocking(1000, 120))
+            self.views.append([line.rstrip() for line in self.screen.display if line.strip()])
+
+
+@pytest.mark.parametrize("columns", [80, 30])
+def test_progressIsDrawnInPlaceAndWiped(mock, columns):
+    topic = mock.topic()
+    screen = Screen(columns, "runProducer", "-t", topic, "-b", mock.bootstrap, "-l", "-e", 40, "-m", 100, "-x", 100, "-p", 20)
+    screen.follow("We are ready")
+    screen.child.sendline()
+    screen.follow("Press the enter key to exit")
+    screen.child.sendline()
+    screen.child.expect(pexpect.EOF)
+    lines = [[line for line in view if line.startswith("runProducer:")] for view in screen.views]
+    assert max(map(len, lines)) == 1
+    seen = [line[0] for line in lines if line]
+    assert any(line.startswith("runProducer: ") and " of 40 "[:columns - 22] in line for line in seen)
+    assert 2 <= len(set(seen)) <= 12
+    if columns == 80:
+        assert all(" of 40 delivered, " in line and "/s, 0:00:0" in line and line.endswith(" left") for line in seen if
+                   line != "runProducer:")
+    last = "".join(screen.views[-1])
+    assert "runProducer:" not in last
+    assert "Finished publishing: 40 messages." in last and last.count("Message produced") == 3
+    assert screen.views[-1][-1] == "Press the enter key to exit"
+
+
+def test_noneWithoutTerminal(mock):
+    with Process("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-l", "-e", 25, "-m", 100, "-x", 100) as producer:
+        assert producer.end() == 0 and producer.err == []
+        assert not any("delivered" in line or "\r" in line for line in producer.out)
