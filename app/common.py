@@ -165,7 +165,8 @@ def waitForTopic(console, client, servers, topic, pause):
         with contextlib.suppress(KafkaException):
             error = askForTopic(client, topic)
             if error is None:
-                console.error = None  # of addresses that were tried in vain before
+                askForTopic(client, topic)  # by the connection that stays: the first one closes, and the next request
+                console.error = None        # would wait half a second for it; and forget what was tried in vain before
                 return
             missing = missing or time.monotonic()
             if (error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)

@@ -80,11 +80,7 @@ class Produce:
     def serve(self, seconds):
         """Handle acknowledgements for up to so many seconds, less where one comes in; then report."""
         self.client.poll(max(seconds, 0))
-        lines = []
-        while self.toShow and self.toShow[0][0] is not None:
-            lines += ["Message produced: " + text for text in self.toShow.popleft() if text]
-        if lines:
-            self.console.say(*lines)
+        self.show()
         now = time.monotonic()
         if self.delivered > self.seen:
             self.console.brokerBack()
@@ -95,6 +91,14 @@ class Produce:
         if now >= self.drawAt:
             self.drawAt = now + 1
             self.console.draw(self.progress(now - self.start))
+
+    def show(self):
+        """Show what is acknowledged, in order of generation."""
+        lines = []
+        while self.toShow and self.toShow[0][0] is not None:
+            lines += ["Message produced: " + text for text in self.toShow.popleft() if text]
+        if lines:
+            self.console.say(*lines)
 
     def suspect(self):
         """After a silence find out whether the broker is gone, or the topic, or acknowledgements are only slow."""
@@ -170,6 +174,9 @@ class Produce:
     def finish(self, doLoop):
         """Deliver what is queued and say what became of it; return whether all of it was delivered."""
         self.settle()
+        for slot in self.toShow:  # no event that was given up holds back a later one any more
+            slot[0] = slot[0] or ""
+        self.show()
         undelivered, reason = self.produced - self.delivered, self.stopping()
         if doLoop or self.console.signals:
             self.console.say(f"Finished publishing: {self.delivered} messages.")

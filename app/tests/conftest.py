@@ -1,4 +1,5 @@
 """The grounds that the tests stand on, and what they use to run the scripts as a user does."""
+import contextlib
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 APP = Path(__file__).parent.parent
@@ -113,9 +114,13 @@ class Ground:
         """Make a topic with a name of its own and return that."""
         name = f"test-{uuid.uuid4().hex[:12]}"
         if self.name == "apache":
-            made = self.admin.create_topics([NewTopic(name, partitions, 1, config={
-                key.replace("_", "."): value for key, value in config.items()})])
-            made[name].result(LIMIT)
+            config = {key.replace("_", "."): value for key, value in config.items()}
+
+            def make():  # a broker that was away refuses it for a moment
+                with contextlib.suppress(KafkaException):
+                    self.admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(LIMIT)
+                return name in self.admin.list_topics(timeout=LIMIT).topics
+            apacheKafka.waitFor(make, f"topic {name}", LIMIT)
         else:
             self.admin.list_topics(name, timeout=LIMIT)
         return name

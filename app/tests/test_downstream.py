@@ -1,0 +1,38 @@
+"""What stands behind the topic: Kafka Connect's converters read each event, the Java producer agrees on its partition."""
+import base64
+import json
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import apacheKafka
+import pytest
+from conftest import LIMIT, events, run
+
+PLAYERS = range(100, 111)
+CLASSES = {"playerId": "Long", "gameId": "Long", "stake": "Long", "win": "Long", "eventTime": "String"}
+
+
+def readInJava(messages, partitions):
+    """Return of each message, as Java reads it, (partition, key, {field: (class, value)}), all of it text."""
+    lines = [b" ".join(base64.b64encode(part) for part in (message.key(), message.value())) for message in messages]
+    program = apacheKafka.java(Path(__file__).with_name("Downstream.java"), partitions)
+    output = subprocess.run(program, input=b"\n".join(lines), check=True, capture_output=True, timeout=LIMIT).stdout
+    rows = [line.split("\t") for line in output.decode().splitlines()]
+    return [(partition, key, {name: (kind, value) for name, kind, value in (field.split(":", 2) for field in fields)})
+            for partition, key, *fields in rows]
+
+
+@pytest.mark.parametrize("partitions", [4, 7])
+def test_javaReadsEveryEvent(kafka, partitions):
+    topic = kafka.topic(partitions)
+    ended = run("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 500, "-m", 0, "-x", 0, "-p", 1, "--seed", 1)
+    assert ended.returncode == 0
+    published, messages = events(ended.stdout), kafka.messages(topic)
+    assert len(published) == 500 and {json.loads(text)["playerId"] for text in published} == set(PLAYERS)
+    read = readInJava(messages, partitions)
+    assert Counter(key for _, key, _ in read) == Counter(str(json.loads(text)["playerId"]) for text in published)
+    assert sorted((fields for _, _, fields in read), key=str) == sorted((
+        {name: (CLASSES[name], str(value)) for name, value in sorted(json.loads(text).items())} for text in published), key=str)
+    for message, (partition, key, fields) in zip(messages, read):
+        assert (str(message.partition()), message.key().decode()) == (partition, key) and fields["playerId"][1] == key

@@ -1,0 +1,236 @@
+"""Bad input: one clear line on standard error, the right exit status, and never a traceback."""
+import contextlib
+import http.server
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import apacheKafka
+import pytest
+from conftest import APP, LIMIT, Process, command, environment, run
+
+SCRIPTS = ["runProducer", "runConsumer"]
+WRONG = [
+    [], ["-t", ""], ["-t", "a b"], ["-t", "a/b"], ["-t", "."], ["-t", ".."], ["-t", "x" * 250], ["-t", "z\u00fcrich"],
+    *(["-t", "t", *more] for more in (
+        ["-b", ""], ["-b", " "], ["-b", ","], ["-b", "host:abc"], ["-b", "host:99999"], ["-b", "host:0"], ["-b", ":1"],
+        ["-b", "http://host:1"], ["-b", " = localhost:9092"], ["-b", "a:1:2"], ["-b", "a:1,b:x"], ["-b", "[::1"],
+        ["-p", "0"], ["-p", "-1"], ["-p", "x"], ["-p", "1.5"], ["-p", ""], ["-p", "9" * 5000], ["-e", "-1"], ["-e", "x"],
+        ["-e", "1e3"], ["-e", str(2 ** 63)], ["-X", "foo"], ["-X", "=x"], ["-X", "foo=bar"], ["-X", "bootstrap.servers=,"],
+        ["-X", "linger.ms=x"], ["-X", "error_cb=x"], ["-X", "logger=x"], ["-X", "stats_cb=x"], ["-X", "default.topic.config=x"],
+        ["-X", "on_commit=x"], ["-X", "client.id=\udcff"], ["-X", "security.protocol=x"], ["-F", "/nowhere"], ["-F", "/"],
+        ["-F", sys.executable], ["-F", "/dev/zero"], ["--unknown"], ["extra"], ["-t"]))]
+PRODUCER = [["-l", "-m", "-1"], ["-m", "50", "-x", "10"], ["-m", "2000"], ["-x", "x"], ["--seed", "x"], ["--seed", "9" * 5000],
+            ["--embedded", "-b", "h:1"], ["--embedded", "-X", "bootstrap.servers=h:1"], ["-X", "acks=1"], ["-n", "0"],
+            ["-X", "delivery.report.only.error=true"], ["-X", "transactional.id=x"], ["-X", "queue.buffering.max.messages=0"]]
+CONSUMER = [["-g", ""], ["-X", "group.id="], ["--timeout", "-1"], ["--timeout", "nan"], ["--timeout", "inf"], ["--timeout", "x"],
+            ["-X", "enable.auto.offset.store=true"], ["-g", "\udcff"]]
+
+
+def usageError(script, arguments, **options):
+    """Require usage and one line of error, before anything else, and return that line."""
+    ended = run(script, *arguments, **options)
+    assert (ended.returncode, ended.stdout) == (2, ""), ended
+    lines = ended.stderr.split("\n")
+    assert len(lines) == 3 and lines[0].startswith("usage: ") and lines[1].startswith(f"{script}: error: "), ended.stderr
+    assert len(lines[1]) < 300
+    return lines[1]
+
+
+@pytest.mark.parametrize("script, arguments", [
+    *((script, arguments) for script in SCRIPTS for arguments in WRONG),
+    *(("runProducer", ["-t", "t", *arguments]) for arguments in PRODUCER),
+    *(("runConsumer", ["-t", "t", *arguments]) for arguments in CONSUMER)], ids=lambda value: ascii(value)[:60])
+def test_wrongArguments(script, arguments):
+    usageError(script, arguments)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("value", [" = localhost:9092", " ", ",", "host:abc", "http://host:1"])
+def test_wrongVariable(script, value):
+    line = usageError(script, ["-t", "t"], env=environment(BOOTSTRAP_SERVERS=value))
+    assert "environment variable BOOTSTRAP_SERVERS" in line
+
+
+@pytest.mark.parametrize("text, place", [
+    ("bootstrap.servers=h:1\nfoo\n", "line 2"), ("# a\n\n=x\n", "line 3"), ("Foo Bar=x\n", "line 1"),
+    ("sasl.password\n", "line 1"), ("bootstrap.servers=h:x\n", "line 1"), (b"client.id=\xff\n", "UTF-8"), ("client.id=a\0b", "UTF-8")])
+def test_wrongFile(tmp_path, text, place):
+    path = tmp_path / "kafka.properties"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert place in usageError("runConsumer", ["-t", "t", "-F", path])
+
+
+@pytest.mark.parametrize("arguments", [
+    ["-X", "sasl.password", "hunter2"], ["-X", "sasl.password=", "hunter2"], ["-X", "hunter2"], ["-X", "sasl.passwrod=hunter2"],
+    ["-X", "sasl.password=hunter2", "-X", "foo=bar"], ["-X", "sasl.password=hunter2", "sasl.mechanism=x"],
+    ["-X", "bootstrap.servers=user:hunter2@host:1"], ["-X", "sasl.password:hunter2=x"], ["--sasl.password=hunter2"],
+    ["-X", "ssl.key.password=hunter2\udcff"], ["-X", "sasl.mechanism=PLAIN", "-X", "security.protocol=hunter", "-X",
+                                              "sasl.password=hunter2"]])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_secretIsNotRepeated(script, arguments):
+    assert "hunter2" not in usageError(script, ["-t", "t", *arguments])
+
+
+@contextlib.contextmanager
+def server(answer):
+    """Serve TCP on loopback with a function of a connection, and yield HOST:PORT."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                connection = listener.accept()[0]
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+    yield "127.0.0.1:%d" % listener.getsockname()[1]
+    listener.close()
+
+
+def mute(connection, held=[]):
+    held.append(connection)
+
+
+def hangUp(connection):
+    connection.close()
+
+
+def garbage(connection):
+    with contextlib.suppress(OSError):
+        connection.sendall(b"\x00\x00\x00\x04garbage" * 10)
+
+
+@pytest.fixture(scope="module")
+def tries():
+    """Both scripts against all that is no broker, at once, because each tries for ten seconds."""
+    with contextlib.ExitStack() as stack:
+        page = stack.enter_context(http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler))
+        stack.callback(page.shutdown)
+        page.RequestHandlerClass.log_message = lambda *_: None
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        addresses = {"closed": f"127.0.0.1:{apacheKafka.freePort()}", "unresolvable": "nowhere.invalid:9092",
+                     "http": f"127.0.0.1:{page.server_port}",
+                     **{kind.__name__: stack.enter_context(server(kind)) for kind in (mute, hangUp, garbage)}}
+        yield {(script, kind): (stack.enter_context(Process(script, "-t", "t", "-b", address)), address)
+               for script in SCRIPTS for kind, address in addresses.items()}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("kind", ["closed", "unresolvable", "http", "mute", "hangUp", "garbage"])
+def test_serverThatIsNoBroker(tries, script, kind):
+    process, address = tries[script, kind]
+    assert process.end() == 1
+    assert len(process.err) == 2 and process.err[0].startswith(f"{script}: no Kafka broker at {address}: "), process.err
+    assert "docker compose ps" in process.err[1]
+    assert process.out[-1] == f"Bootstrap servers: {address}\n"
+
+
+@pytest.fixture(scope="module")
+def strict():
+    """A cluster that creates no topic on demand."""
+    if apacheKafka.missing():
+        pytest.skip(apacheKafka.missing())
+    with apacheKafka.ApacheKafka(auto_create_topics_enable="false") as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_missingTopic(strict, script):
+    ended = run(script, "-t", "missing", "-b", strict.bootstrap)
+    assert ended.returncode == 1
+    assert ended.stderr == (f"{script}: topic missing at {strict.bootstrap}: Broker: Unknown topic or partition\n"
+                            f"{script}: create it, ask for access to it, or name another with -t\n")
+
+
+def test_consumerCreatesNoTopic(kafka):
+    ended = run("runConsumer", "-t", "mistyped", "-b", kafka.bootstrap)
+    assert ended.returncode == 1 and "mistyped" not in kafka.admin.list_topics(timeout=LIMIT).topics
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stopWhileConnecting(script, number):
+    with server(mute) as address, Process(script, "-t", "t", "-b", address) as process:
+        process.until("Bootstrap servers")
+        process.send(number)
+        assert process.end() == (0 if (script, number) == ("runConsumer", signal.SIGINT) else 128 + number)
+        assert not any("Traceback" in line for line in process.err)
+
+
+LOOP = ["-l", "-e", 50, "-m", 0, "-x", 1, "-p", 1]
+
+
+@pytest.mark.parametrize("redirection, reason", [("| head -n 8 >/dev/null; exit ${PIPESTATUS[0]}", "Broken pipe"),
+                                                 (">/dev/full", "No space left on device"), (">&-", "closed")])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_outputGone(mock, script, redirection, reason):
+    topic = mock.topic()
+    mock.publish(topic, *map(str, range(20000)))
+    more = LOOP if script == "runProducer" else ["-g", topic]
+    line = " ".join(f"'{word}'" for word in command(script, "-t", topic, "-b", mock.bootstrap, *more))
+    ended = subprocess.run(["bash", "-c", f"{line} {redirection}"], cwd=APP, env=environment(), capture_output=True, text=True,
+                           stdin=subprocess.DEVNULL, timeout=LIMIT)
+    assert ended.returncode == 1
+    lines = ended.stderr.strip().split("\n")
+    assert len(lines) == 1 and lines[0].startswith(f"{script}: ") and f"standard output is gone: {reason}" in lines[0]
+
+
+@pytest.mark.parametrize("redirection", ["<&-", "2>&-", "<&- 2>&-", "2>/dev/full"])
+def test_closedStreams(mock, redirection):
+    topic = mock.topic()
+    line = " ".join(f"'{word}'" for word in command("runProducer", "-t", topic, "-b", mock.bootstrap, *LOOP))
+    ended = subprocess.run(["bash", "-c", f"{line} {redirection}"], cwd=APP, env=environment(), capture_output=True, text=True,
+                           stdin=subprocess.DEVNULL, timeout=LIMIT)
+    assert ended.returncode == 0 and "Finished publishing: 50 messages." in ended.stdout and ended.stderr == ""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help(script):
+    ended = run(script, "--help", env=environment(COLUMNS="80"))
+    assert ended.returncode == 0 and ended.stderr == ""
+    for text in ("connection:", "loop:", "output:", "BOOTSTRAP_SERVERS", "(default: localhost:9092)", "HOST:PORT", "KEY=VALUE"):
+        assert text in ended.stdout
+    assert ended.stdout.split("examples:\n")[1].count(f"python {script}.py -t gameplay") == 2
+    assert subprocess.run(f"'{sys.executable}' {script}.py --help >/dev/full", shell=True, cwd=APP, timeout=LIMIT,
+                          env=environment(PYTHONUNBUFFERED="")).returncode == 1
+
+
+def test_blockedOutputDoesNotHoldUpAStop(mock):
+    reader, writer = os.pipe()  # nobody reads it
+    process = subprocess.Popen(command("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-l", "-e", 0, "-m", 0, "-x", 0,
+                                       "-p", 1), cwd=APP, env=environment(), stdin=subprocess.DEVNULL, stdout=writer,
+                               stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    try:
+        apacheKafka.waitFor(lambda: pipeIsFull(reader), "a full pipe")
+        process.send_signal(signal.SIGTERM)
+        error = process.communicate(timeout=LIMIT)[1]
+        assert process.returncode == 143 and "stopped by SIGTERM" in error and "Traceback" not in error
+    finally:
+        process.kill()
+        os.close(reader)
+
+
+def pipeIsFull(reader):
+    """Tell whether a pipe holds as much as it can, by Linux's word."""
+    import fcntl
+    import struct
+    import termios
+    held = struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, b"\0" * 4))[0]
+    return held > fcntl.fcntl(reader, 1032) - 4096  # F_GETPIPE_SZ
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signalsWithoutEndChangeNoStatus(mock, script, number):
+    topic = mock.topic()
+    more = ["-l", "-m", 60000, "-x", 60000] if script == "runProducer" else ["-g", topic]
+    with Process(script, "-t", topic, "-b", mock.bootstrap, *more) as process:
+        process.until("Message produced" if script == "runProducer" else "Listening")
+        while process.process.poll() is None:
+            process.send(number)
+        assert process.end() == (0 if (script, number) == ("runConsumer", signal.SIGINT) else 128 + number)
+        assert not any(text in line for line in process.err for text in ("Traceback", "ignored"))

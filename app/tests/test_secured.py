@@ -1,0 +1,252 @@
+"""A cluster that asks who is there: Apache Kafka with TLS, SASL and access control. No password is ever printed."""
+import subprocess
+
+import apacheKafka
+import pytest
+from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient,
+                                   ResourcePatternType, ResourceType, ScramCredentialInfo, ScramMechanism,
+                                   UserScramCredentialUpsertion)
+from conftest import LIMIT, Ground, Process, environment, finished, run
+
+# A user logs in by the mechanism. The spinner may do what a test allows it, the guest no more than look at topics.
+USERS = {"spinner": ("SCRAM-SHA-256", "Lucky-Wheel-7531"), "guest": ("PLAIN", "Empty-Purse-2468")}
+WRONG = "Forged-Coin-9999"
+LOOP = "-l", "-e", 100, "-m", 0, "-x", 0
+
+
+def keytool(folder, store, *arguments):
+    """Run the JDK's keytool on a key store in the folder."""
+    subprocess.run(["keytool", *arguments, "-keystore", f"{store}.p12", "-storetype", "PKCS12", "-storepass", "storepass"],
+                   cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=LIMIT)
+
+
+def makeCertificates(folder):
+    """Make ca.pem and other.pem, two authorities, and broker.p12, the key of 127.0.0.1 with a certificate of the first."""
+    for name in "ca", "other":
+        keytool(folder, name, "-genkeypair", "-alias", name, "-keyalg", "RSA", "-dname", f"CN={name}", "-ext", "bc:c")
+        keytool(folder, name, "-exportcert", "-alias", name, "-rfc", "-file", f"{name}.pem")
+    keytool(folder, "broker", "-genkeypair", "-alias", "broker", "-keyalg", "RSA", "-dname", "CN=broker")
+    keytool(folder, "broker", "-certreq", "-alias", "broker", "-file", "broker.csr")
+    keytool(folder, "ca", "-gencert", "-alias", "ca", "-infile", "broker.csr", "-outfile", "broker.pem", "-rfc",
+            "-ext", "san=ip:127.0.0.1")
+    keytool(folder, "broker", "-importcert", "-noprompt", "-alias", "ca", "-file", "ca.pem")
+    keytool(folder, "broker", "-importcert", "-alias", "broker", "-file", "broker.pem")
+
+
+class Secured(Ground):
+    """A broker with a PLAINTEXT listener, where all is allowed, and one of SASL_SSL with access control."""
+
+    def __init__(self, cluster, folder):
+        super().__init__("apache", cluster.bootstrap)
+        self.folder, self.secured = folder, cluster.secured
+
+    def properties(self, user="spinner", **changes):
+        """Return what a user needs to connect; names in changes have underscores for dots."""
+        mechanism, password = USERS[user]
+        return {"bootstrap.servers": self.secured, "security.protocol": "SASL_SSL", "sasl.mechanism": mechanism,
+                "sasl.username": user, "sasl.password": password, "ssl.ca.location": str(self.folder / "ca.pem"),
+                **{key.replace("_", "."): value for key, value in changes.items()}}
+
+    def file(self, path, *arguments, **changes):
+        """Write the properties to a file as a user does and return its path."""
+        pairs = self.properties(*arguments, **changes)
+        path.write_text("# of the cluster\n\n" + "".join(f"{key} = {value}\n" for key, value in pairs.items()))
+        return path
+
+    def allow(self, kind, name, *operations, user="spinner"):
+        """Allow a user operations on a topic or a group."""
+        for operation in operations:
+            rule = AclBinding(getattr(ResourceType, kind), name, ResourcePatternType.LITERAL, f"User:{user}", "*",
+                              getattr(AclOperation, operation), AclPermissionType.ALLOW)
+            self.admin.create_acls([rule])[rule].result(LIMIT)
+
+    def forbid(self, topic):
+        """Take back whatever was allowed on a topic."""
+        taken = AclBindingFilter(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, None, None, AclOperation.ANY,
+                                 AclPermissionType.ANY)
+        assert all(made.result(LIMIT) for made in self.admin.delete_acls([taken]).values())
+
+    def all(self):
+        """Return a new topic, also a group's name, that the spinner may use as it likes."""
+        topic = self.topic()
+        self.allow("TOPIC", topic, "WRITE", "READ")
+        self.allow("GROUP", topic, "READ")
+        return topic
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory):
+    """A secured cluster of this module's own, and its users."""
+    if apacheKafka.missing():
+        pytest.skip(apacheKafka.missing())
+    folder = tmp_path_factory.mktemp("certificates")
+    makeCertificates(folder)
+    cluster = apacheKafka.ApacheKafka(ssl_keystore_location=folder / "broker.p12", ssl_keystore_password="storepass",
+                                      ssl_keystore_type="PKCS12", super_users="User:ANONYMOUS",
+                                      authorizer_class_name="kafka.security.authorizer.AclAuthorizer")
+    cluster.secured = f"127.0.0.1:{apacheKafka.freePort()}"
+    listeners = f"PLAINTEXT://{cluster.bootstrap},SASL_SSL://{cluster.secured}"
+    modules = "listener.name.sasl_ssl.{}.sasl.jaas.config", "org.apache.kafka.common.security.{}LoginModule required{};"
+    cluster.properties.update({
+        "listeners": listeners, "advertised.listeners": listeners, "sasl.enabled.mechanisms": "SCRAM-SHA-256,PLAIN",
+        modules[0].format("scram-sha-256"): modules[1].format("scram.Scram", ""),
+        modules[0].format("plain"): modules[1].format("plain.Plain", f' user_guest="{USERS["guest"][1]}"')})
+    with cluster:
+        ground = Secured(cluster, folder)
+        added = ground.admin.alter_user_scram_credentials([UserScramCredentialUpsertion(
+            "spinner", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), USERS["spinner"][1].encode())])
+        added["spinner"].result(LIMIT)
+        for user in USERS:  # the broker hears of new credentials a moment later
+            AdminClient({**ground.properties(user), "log_level": 0}).list_topics(timeout=LIMIT)
+        yield ground
+
+
+def checkWords(out, err):
+    """Require of what a script printed: no password, no traceback, no raw line of the library's log."""
+    for password in [WRONG, *(password for _, password in USERS.values())]:
+        assert password not in out + err
+    assert "Traceback" not in err and "Exception ignored" not in err
+    assert not any(line.startswith("%") for line in (out + err).splitlines())
+
+
+def runQuietly(script, *arguments, **options):
+    """Run a script to its end and return that, its words checked."""
+    ended = run(script, *arguments, **options)
+    checkWords(ended.stdout, ended.stderr)
+    return ended
+
+
+def produceAndConsume(topic, *arguments, **options):
+    """Publish 100 events and receive them, with the same arguments, with nothing to complain of."""
+    producer = runQuietly("runProducer", "-t", topic, *LOOP, *arguments, **options)
+    assert (producer.returncode, producer.stderr) == (0, "") and "Finished publishing: 100 messages." in producer.stdout
+    consumer = runQuietly("runConsumer", "-t", topic, "-g", topic, "-e", 100, "--timeout", 60, *arguments, **options)
+    assert (consumer.returncode, consumer.stderr) == (0, "")
+    assert sum(line.startswith("Received message: ") for line in consumer.stdout.splitlines()) == 100
+    return producer, consumer
+
+
+def refused(script, *arguments):
+    """Run a script that cannot do its work, and return the one or two lines that say why."""
+    ended = runQuietly(script, *arguments)
+    lines = ended.stderr.splitlines()
+    assert ended.returncode == 1 and len(lines) in (1, 2) and all(line.startswith(f"{script}: ") for line in lines), lines
+    return ended.stderr
+
+
+def test_file(secured, tmp_path):
+    ends = produceAndConsume(topic := secured.all(), "-F", secured.file(tmp_path / "cluster.properties"),
+                             env=environment(BOOTSTRAP_SERVERS="127.0.0.1:1"))
+    assert secured.count(topic) == 100
+    assert all(f"Bootstrap servers: {secured.secured}\n" in ended.stdout for ended in ends)
+
+
+def test_plain(secured, tmp_path):
+    topic = secured.all()
+    secured.allow("TOPIC", topic, "READ", "WRITE", user="guest")
+    secured.allow("GROUP", topic, "READ", user="guest")
+    try:
+        produceAndConsume(topic, "-F", secured.file(tmp_path / "cluster.properties", "guest"))
+    finally:
+        secured.forbid(topic)
+    assert secured.count(topic) == 100
+
+
+def test_propertyOverFile(secured, tmp_path):
+    topic, right = secured.all(), secured.properties()
+    produceAndConsume(topic, "-F", secured.file(tmp_path / "cluster.properties", bootstrap_servers="127.0.0.1:1",
+                                                sasl_password=WRONG),
+                      "-X", f"bootstrap.servers={right['bootstrap.servers']}", "-X", f"sasl.password={right['sasl.password']}")
+    assert secured.count(topic) == 100
+
+
+@pytest.mark.parametrize("script", ["runProducer", "runConsumer"])
+@pytest.mark.parametrize("user", USERS)
+def test_wrongPassword(secured, tmp_path, script, user):
+    path = secured.file(tmp_path / "cluster.properties", user, sasl_password=WRONG)
+    said = refused(script, "-t", secured.all(), "-F", path)
+    assert f"{script}: no access to {secured.secured}: " in said and "authentication" in said.lower()
+
+
+@pytest.mark.parametrize("script", ["runProducer", "runConsumer"])
+def test_wrongAuthority(secured, tmp_path, script):
+    path = secured.file(tmp_path / "cluster.properties", ssl_ca_location=secured.folder / "other.pem")
+    said = refused(script, "-t", secured.all(), "-F", path)
+    assert f"{script}: no access to {secured.secured}: " in said and "certificate" in said and "ssl.ca.location" in said
+
+
+@pytest.mark.parametrize("script", ["runProducer", "runConsumer"])
+def test_plaintextClient(secured, script):
+    said = refused(script, "-t", secured.all(), "-b", secured.secured)
+    assert secured.secured in said and "security.protocol" in said
+
+
+@pytest.mark.parametrize("user, allowed, cause", [
+    ("spinner", [], "Topic authorization failed"), ("spinner", ["DESCRIBE"], "Topic authorization failed"),
+    ("guest", ["DESCRIBE"], "uthorization failed")])
+def test_mayNotWrite(secured, tmp_path, user, allowed, cause):
+    secured.all()  # to write elsewhere helps nobody here
+    topic = secured.topic()
+    secured.allow("TOPIC", topic, *allowed, user=user)
+    said = refused("runProducer", "-t", topic, "-F", secured.file(tmp_path / "cluster.properties", user), *LOOP)
+    assert cause in said and secured.count(topic) == 0
+    assert (f"topic {topic} at {secured.secured}: " if not allowed else "100 produced, 0 delivered, 100 failed: ") in said
+
+
+@pytest.mark.parametrize("topicAllowed, groupAllowed, cause", [
+    ([], ["READ"], "Topic authorization failed"), (["DESCRIBE"], ["READ"], "Topic authorization failed"),
+    (["READ"], [], "Group authorization failed")])
+@pytest.mark.parametrize("counted", [(), ("-e", 1, "--timeout", 30)])
+def test_mayNotRead(secured, tmp_path, topicAllowed, groupAllowed, cause, counted):
+    topic = secured.topic()
+    secured.publish(topic, "a value that must not be shown")
+    secured.allow("TOPIC", topic, *topicAllowed)
+    secured.allow("GROUP", topic, *groupAllowed)
+    path = secured.file(tmp_path / "cluster.properties")
+    said = refused("runConsumer", "-t", topic, "-g", topic, "-F", path, *counted)
+    assert cause in said and topic in said
+
+
+def test_accessTakenBackUnderWay(secured, tmp_path):
+    topic, path = secured.all(), secured.file(tmp_path / "cluster.properties")
+    with Process("runProducer", "-t", topic, "-F", path, "-l", "-e", 0, "-m", 1, "-x", 1) as producer, \
+            Process("runConsumer", "-t", topic, "-F", path, "-g", topic) as consumer:
+        producer.until("Message produced")
+        consumer.until("Received message")
+        secured.forbid(topic)
+        assert producer.end() == 1 and consumer.end() == 1
+    for process in producer, consumer:
+        checkWords("".join(process.out), "".join(process.err))
+        assert len(process.err) in (1, 2) and "Broker: Topic authorization failed" in process.err[-1], process.err
+    assert finished(producer.out) == secured.count(topic) >= len(consumer.shown()) >= 1
+
+
+@pytest.mark.parametrize("script", ["runProducer", "runConsumer"])
+@pytest.mark.parametrize("typed", [
+    ["-X", "sasl.password"], ["-X", "sasl.password", WRONG], ["-X", f"sasl.password:{WRONG}"], ["-X", WRONG],
+    ["-X", f"sasl.passwrod={WRONG}"], ["-X", "sasl.password=", WRONG], [f"-Xsasl.password {WRONG}"],
+    ["-X", f"SASL.PASSWORD={WRONG}"], [f"--p=sasl.password={WRONG}"], [f"--propertys=sasl.password={WRONG}"],
+    ["-X", f'sasl.jaas.config=org.apache.kafka.PlainLoginModule required password="{WRONG}";'],
+    ["-X", f"sasl.password={WRONG}", "-X", f"security.protocol={WRONG}"]])
+def test_malformedProperty(script, typed):
+    ended = runQuietly(script, "-t", "gameplay", *typed)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines()[-1].startswith(f"{script}: error: ") and len(ended.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize("line", [f"sasl.password {WRONG}", f"sasl.password:{WRONG}", WRONG, f"sasl.passwrod={WRONG}",
+                                  f"Sasl.Password={WRONG}"])
+def test_malformedFile(tmp_path, line):
+    path = tmp_path / "cluster.properties"
+    path.write_text(f"# of the cluster\n{line}\n")
+    ended = runQuietly("runProducer", "-t", "gameplay", "-F", path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    said = ended.stderr.splitlines()[-1]
+    assert f"{path}, line 2: a property is KEY=VALUE" in said or '"sasl.passwrod"' in said
+
+
+def test_blankBeforeThePassword(secured, tmp_path):
+    topic, path = secured.all(), secured.file(tmp_path / "cluster.properties", sasl_password=WRONG)
+    password = secured.properties()["sasl.password"]
+    produceAndConsume(topic, "-F", path, "-X", f"sasl.password= {password}")
+    assert secured.count(topic) == 100
