@@ -13,7 +13,8 @@ DEFAULT_SERVER = "localhost:9092"
 STOP_SECONDS = 4     # after a signal: what takes longer is given up, as by a second signal
 SILENCE_SECONDS = 2  # of a broker, after which it is asked whether it is there
 CONNECT_SECONDS = 10
-TOPIC_SECONDS = 3    # a topic that is just being created, and any topic of a starting broker, is unknown for a moment
+GONE_SECONDS = 10    # a topic that was there is unknown to a starting broker for a while
+TOPIC_SECONDS = 3    # a topic that is just being created is unknown for a moment
 
 
 class Failure(Exception):
@@ -107,7 +108,7 @@ def parse(parser, console, argv):
 def configure(parser, console, args, defaults, reserved):
     """Return librdkafka's configuration: defaults, over them -F, over it -X; reserved: {key: why it is not free}."""
     given = dict([pair for pairs in args.config for pair in pairs] + args.property)
-    console.secrets = [word for key, value in given.items() if re.search("password|secret|oauth|pem|key", key)
+    console.secrets = [word for key, value in given.items() if re.search(r"password|secret|oauth|\.pem", key)
                        for word in {value, *value.split()} if word]
     for key in given.keys() & {"default.topic.config", "error_cb", "logger", *reserved}:
         parser.error(f"property {key} cannot be set: {reserved.get(key, 'it is no text')}")
@@ -149,15 +150,31 @@ def connect(console, client, args, servers):
     console.say("Bootstrap servers: " + servers)
     if args.bootstrap not in (None, servers):
         console.note(f"-b {args.bootstrap} is not used: -X, -F or BOOTSTRAP_SERVERS names the server")
-    waitForTopic(console, client, servers, args.topic, client.poll)
+    waitForTopic(console, client, servers, args.topic)
 
 
 def askForTopic(client, topic):
-    """Return what is wrong with the topic by its broker's word, a KafkaError, or None; raise KafkaException without one."""
+    """Return what the broker says is wrong with a topic, a KafkaError or None; raise KafkaException where it is silent."""
     return client.list_topics(topic, timeout=1).topics[topic].error
 
 
-def waitForTopic(console, client, servers, topic, pause):
+def lookAfter(console, client, topic, since):
+    """After a silence find out what it means; return why waiting is of no use, None where it is."""
+    from confluent_kafka import KafkaException
+    try:
+        error = askForTopic(client, topic)
+    except KafkaException:
+        console.brokerGone(since, console.error.str() if console.error else "no answer")
+        return None
+    console.brokerBack()
+    if error is None or error.code() == error.LEADER_NOT_AVAILABLE:
+        console.missing = None
+        return None
+    console.missing = console.missing or time.monotonic()
+    return f"topic {topic}: {error.str()}" if time.monotonic() > console.missing + GONE_SECONDS else None
+
+
+def waitForTopic(console, client, servers, topic):
     """Return when a broker leads the topic; raise Failure where none answers, or it has no such topic."""
     from confluent_kafka import KafkaError, KafkaException
     start, missing = time.monotonic(), None
@@ -172,7 +189,7 @@ def waitForTopic(console, client, servers, topic, pause):
             if (error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
                     or time.monotonic() > missing + TOPIC_SECONDS):
                 raise Failure(f"topic {topic} at {servers}: {error.str()}\ncreate it, ask for access to it, or name another with -t")
-        pause(0.05)
+        client.poll(0.05)
         error = console.error
         if error and error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
             raise Failure(f"no access to {servers}: {error.str()}\n"
@@ -194,6 +211,7 @@ class Console:
         self.gone = None         # why standard output takes no more
         self.drawn = 0           # width of the progress line on the screen
         self.error = None        # the connection's last error, or its fatal one
+        self.missing = None      # since when the topic is unknown to a running program, by time.monotonic()
         self.away = None         # since when the broker has been gone, by time.monotonic()
 
     def run(self, program, argv):

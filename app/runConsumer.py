@@ -31,8 +31,8 @@ def printable(value):
 class Consume:
     """Shows what arrives, and stores the offset of what it has shown."""
 
-    def __init__(self, topic, client, console, servers, nthMsg=1):
-        self.topic, self.client, self.console, self.servers, self.nthMsg = topic, client, console, servers, nthMsg
+    def __init__(self, topic, client, console, nthMsg=1):
+        self.topic, self.client, self.console, self.nthMsg = topic, client, console, nthMsg
         self.received = 0
         self.positions = {}  # of each partition the offset after the last event shown
 
@@ -53,7 +53,9 @@ class Consume:
             elif timeout and now > arrived + timeout:
                 break
             elif now > asked + common.SILENCE_SECONDS:
-                self.suspect()
+                reason = common.lookAfter(self.console, self.client, self.topic, asked)
+                if reason:
+                    raise common.Failure(reason)
                 asked = time.monotonic()
 
     def onAssign(self, assign, client, partitions):
@@ -88,23 +90,10 @@ class Consume:
 
     def check(self, error):
         """Raise Failure for an error that waiting does not mend, note any other."""
-        if error.code() == error.UNKNOWN_TOPIC_OR_PART:
-            common.waitForTopic(self.console, self.client, self.servers, self.topic, time.sleep)
-        elif error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED) or error.fatal():
+        if error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED) or error.fatal():
             raise common.Failure(error.str())
-        elif error.code() != error._PARTITION_EOF:
+        if error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART):  # run() looks after the latter
             self.console.note(error.str())
-
-    def suspect(self):
-        """After a silence find out whether the broker is gone, or the topic, or there is only nothing new."""
-        from confluent_kafka import KafkaException
-        try:
-            error = common.askForTopic(self.client, self.topic)
-            self.console.brokerBack()
-            if error:
-                self.check(error)
-        except KafkaException:
-            self.console.brokerGone(time.monotonic(), self.console.error.str() if self.console.error else "no answer")
 
     def close(self):
         """Leave the group and its offsets in order; without a broker, say that they are not."""
@@ -139,11 +128,10 @@ def run(console, argv):
     if not conf["group.id"]:
         parser.error("a consumer group has a name")
     client = common.createClient(parser, console, "Consumer", conf)
-    servers = conf["bootstrap.servers"]
-    consume = Consume(args.topic, client, console, servers, args.print_n_msg)
+    consume = Consume(args.topic, client, console, args.print_n_msg)
     try:
         with contextlib.suppress(common.Stopped):
-            common.connect(console, client, args, servers)
+            common.connect(console, client, args, conf["bootstrap.servers"])
             console.ask("We are ready, press the enter key to continue")
             cooperative = "cooperative" in conf.get("partition.assignment.strategy", "") or "group.protocol" in conf
             consume.run(args.events, args.timeout, "incremental_assign" if cooperative else "assign")

@@ -146,8 +146,12 @@ class Ground:
     def count(self, topic):
         """Return how many messages are on a topic."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "test", "log_level": 0})
-        partitions = consumer.list_topics(topic, timeout=LIMIT).topics[topic].partitions
-        marks = [consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=LIMIT) for number in partitions]
+
+        def known():  # not by a broker that is still starting
+            found = consumer.list_topics(topic, timeout=LIMIT).topics[topic]
+            return None if found.error else found.partitions
+        marks = [consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=LIMIT)
+                 for number in apacheKafka.waitFor(known, f"topic {topic}", LIMIT)]
         consumer.close()
         return sum(high - low for low, high in marks)
 

@@ -245,3 +245,11 @@ def test_wrongBoundsAreToldBeforeAnythingIsAsked(monkeypatch, capsys):
             signal.signal(number, handler)
     out, err = capsys.readouterr()
     assert out == "" and err.endswith("runProducer: error: gameplay.py: minStake 500 to maxStake 300 is no range of whole numbers\n")
+
+
+def test_noRoomIsNoEvents(capsys):
+    client = FakeClient()
+    producer = produce(client, capsys, window=3)
+    producer.generateAndPublish(3)
+    client.queue += [None] * 4  # the client counts its requests too
+    assert producer.room() == 0
