@@ -54,12 +54,12 @@ def outForAMinute(cluster, producer):
 def test_faultUnderALoop(kafka, fault):
     topic = kafka.topic()
     with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 8000, "-m", 1, "-x", 1, "-p", 1) as producer, \
-            Process("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic, "-e", 8000, "--timeout", 110) as consumer:
+            Process("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic, "-e", 8000) as consumer:
         producer.until("Message produced")
         consumer.until("Received message")
         fault(kafka.cluster, producer)
         assert producer.end() == 0 and finished(producer.out) == 8000
-        assert consumer.end() == 0
+        assert consumer.end() == 0, consumer.err
     shown, stored, received = producer.shown(), kafka.values(topic), consumer.shown()
     assert len(shown) == 8000 and Counter(shown) == Counter(stored) == Counter(received)
     assert byPlayer(shown) == byPlayer(stored) == byPlayer(received)
