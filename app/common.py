@@ -82,7 +82,7 @@ def createParser(name, purpose, examples):
     """Return (parser, its connection group) with the flags that both scripts have."""
     parser = argparse.ArgumentParser(
         prog=name, usage=f"python {name}.py -t TOPIC [options]", description=purpose, epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     group = parser.add_argument_group(
         "connection", "The server is the first that is set of: bootstrap.servers by -X, the same in the file of -F,\n"
         "the environment variable BOOTSTRAP_SERVERS (as in the container), -b, and the default of -b.")
@@ -189,7 +189,7 @@ def waitForTopic(console, client, servers, topic):
             if (error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE)
                     or time.monotonic() > missing + TOPIC_SECONDS):
                 raise Failure(f"topic {topic} at {servers}: {error.str()}\ncreate it, ask for access to it, or name another with -t")
-        client.poll(0.05)
+        console.serve(client.poll, 0.05)
         error = console.error
         if error and error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
             raise Failure(f"no access to {servers}: {error.str()}\n"
@@ -322,6 +322,16 @@ class Console:
         """Take note of an error of the connection: librdkafka's error_cb."""
         if error.code() != error._ALL_BROKERS_DOWN and not (self.error and self.error.fatal()):
             self.error = error
+
+    def serve(self, wait, seconds):
+        """Call a client's poll() or flush(), which raise a fatal error where any other comes to error_cb."""
+        from confluent_kafka import KafkaException
+        try:
+            wait(seconds)
+        except (KafkaException, SystemError) as error:
+            cause = error if isinstance(error, KafkaException) else error.__cause__
+            if isinstance(cause, KafkaException):
+                self.onError(cause.args[0])
 
     def brokerGone(self, since, why):
         """Say once that the broker has been gone since a time, and why we think so."""

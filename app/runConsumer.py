@@ -31,8 +31,8 @@ def printable(value):
 class Consume:
     """Shows what arrives, and stores the offset of what it has shown."""
 
-    def __init__(self, topic, client, console, nthMsg=1):
-        self.topic, self.client, self.console, self.nthMsg = topic, client, console, nthMsg
+    def __init__(self, topic, group, client, console, nthMsg=1):
+        self.topic, self.group, self.client, self.console, self.nthMsg = topic, group, client, console, nthMsg
         self.received = 0
         self.positions = {}  # of each partition the offset after the last event shown
 
@@ -90,7 +90,10 @@ class Consume:
 
     def check(self, error):
         """Raise Failure for an error that waiting does not mend, note any other."""
-        if error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED) or error.fatal():
+        if error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED):
+            raise common.Failure(f"topic {self.topic}, group {self.group}: {error.str()}\n"
+                                 "ask for access to them, or name others with -t and -g")
+        if error.code() == error._FATAL or error.fatal():
             raise common.Failure(error.str())
         if error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART):  # run() looks after the latter
             self.console.note(error.str())
@@ -128,7 +131,7 @@ def run(console, argv):
     if not conf["group.id"]:
         parser.error("a consumer group has a name")
     client = common.createClient(parser, console, "Consumer", conf)
-    consume = Consume(args.topic, client, console, args.print_n_msg)
+    consume = Consume(args.topic, conf["group.id"], client, console, args.print_n_msg)
     try:
         with contextlib.suppress(common.Stopped):
             common.connect(console, client, args, conf["bootstrap.servers"])

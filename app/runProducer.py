@@ -44,7 +44,7 @@ class Produce:
             self.delivered += 1
         else:
             self.failed += 1
-            self.reason = self.reason or (self.console.error if err.code() == err._FATAL and self.console.error else err).str()
+            self.reason = self.reason or err.str()
         if slot:
             slot[0] = "" if err else msg.value().decode()
 
@@ -79,7 +79,7 @@ class Produce:
 
     def serve(self, seconds):
         """Handle acknowledgements for up to so many seconds, less where one comes in; then report."""
-        self.client.poll(max(seconds, 0))
+        self.console.serve(self.client.poll, max(seconds, 0))
         self.show()
         now = time.monotonic()
         if self.delivered > self.seen:
@@ -154,8 +154,7 @@ class Produce:
         start, told = time.monotonic(), False
         self.serve(0)
         while self.waiting() and len(self.console.signals) < 2 and (self.failed or not self.reason):
-            with contextlib.suppress(SystemError):  # flush() does not wait for linger.ms; a fatal error confuses it
-                self.client.flush(0.1)
+            self.console.serve(self.client.flush, 0.1)  # which does not wait for linger.ms
             self.serve(0)
             if self.waiting() and time.monotonic() > start + 1 and not told:
                 told = True
@@ -170,8 +169,8 @@ class Produce:
         undelivered, reason = self.produced - self.delivered, self.stopping()
         if doLoop or self.console.signals:
             self.console.say(f"Finished publishing: {self.delivered} messages.")
-        if undelivered and self.console.error and not self.console.error.fatal():
-            reason = f"{reason}; {self.console.error.str()}"
+        if undelivered and self.console.error:  # a fatal one is the reason that the reports leave out
+            reason = f"{reason}; " * (not self.console.error.fatal()) + self.console.error.str()
         if reason:
             self.console.note(f"{self.produced} produced, {self.delivered} delivered, {undelivered} failed: {reason}")
         return not undelivered

@@ -30,7 +30,7 @@ def fetchJars():
     if not done.exists():
         command = ["mvn", "-q", "-B", "-f", str(HERE / "kafka-pom.xml"), "dependency:copy-dependencies",
                    f"-DoutputDirectory={JARS}"]
-        maven = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        maven = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=900)
         if maven.returncode:
             raise RuntimeError(f"{' '.join(command)}: {maven.stdout[-2000:]}{maven.stderr[-2000:]}")
         done.touch()
