@@ -98,7 +98,7 @@ def createParser(name, purpose, examples):
 
 def parse(parser, console, argv):
     """Return the parsed arguments."""
-    with console.interruptible(0):  # a file of -F may be a pipe that nobody writes to
+    with console.interruptible():  # a file of -F may be a pipe that nobody writes to
         args, rest = parser.parse_known_args(argv)
     if rest:  # unnamed: a blank after "sasl.password=" makes the password one of them
         parser.error(f"{len(rest)} arguments more than understood; what holds blanks needs quotes")
@@ -154,33 +154,35 @@ def connect(console, client, args, servers):
 
 
 def askForTopic(client, topic):
-    """Return what the broker says is wrong with a topic, a KafkaError or None; raise KafkaException where it is silent."""
-    return client.list_topics(topic, timeout=1).topics[topic].error
+    """Return a topic's metadata by its broker's word, in .error what is wrong with it; raise KafkaException without one."""
+    return client.list_topics(topic, timeout=1).topics[topic]
 
 
 def lookAfter(console, client, topic, since):
     """After a silence find out what it means; return why waiting is of no use, None where it is."""
     from confluent_kafka import KafkaException
     try:
-        error = askForTopic(client, topic)
+        found = askForTopic(client, topic)
     except KafkaException:
         console.brokerGone(since, console.error.str() if console.error else "no answer")
         return None
     console.brokerBack()
-    if error is None or error.code() == error.LEADER_NOT_AVAILABLE:
+    console.behind = next((f"partition {part.id} has {len(part.isrs)} of {len(part.replicas)} replicas in sync"
+                           for part in found.partitions.values() if len(part.isrs) < len(part.replicas)), None)
+    if found.error is None or found.error.code() == found.error.LEADER_NOT_AVAILABLE:
         console.missing = None
         return None
     console.missing = console.missing or time.monotonic()
-    return f"topic {topic}: {error.str()}" if time.monotonic() > console.missing + GONE_SECONDS else None
+    return f"topic {topic}: {found.error.str()}" if time.monotonic() > console.missing + GONE_SECONDS else None
 
 
 def waitForTopic(console, client, servers, topic):
-    """Return when a broker leads the topic; raise Failure where none answers, or it has no such topic."""
+    """Return when a broker leads the topic; raise Failure where none answers or it has no such topic, Stopped by a signal."""
     from confluent_kafka import KafkaError, KafkaException
     start, missing = time.monotonic(), None
     while not console.signals:
         with contextlib.suppress(KafkaException):
-            error = askForTopic(client, topic)
+            error = askForTopic(client, topic).error
             if error is None:
                 askForTopic(client, topic)  # by the connection that stays: the first one closes, and the next request
                 console.error = None        # would wait half a second for it; and forget what was tried in vain before
@@ -198,6 +200,7 @@ def waitForTopic(console, client, servers, topic):
             why = error.str() if error else "nothing answers as Kafka does; it may want TLS or SASL (security.protocol)"
             raise Failure(f"no Kafka broker at {servers}: {why}\n"
                           "is it running (docker compose ps), and is that its address from here (-b, -X, -F)?")
+    raise Stopped
 
 
 class Console:
@@ -207,10 +210,12 @@ class Console:
         self.name = name
         self.secrets = []        # what is never to be printed
         self.signals = []        # their numbers, as they came in
-        self.patience = 1 << 30  # how many signals the code at hand sits out
+        self.patient = True      # whether the code at hand looks at them itself, and soon
+        self.writing = False     # whether it may be stuck in a write
         self.gone = None         # why standard output takes no more
         self.drawn = 0           # width of the progress line on the screen
         self.error = None        # the connection's last error, or its fatal one
+        self.behind = None       # what replicas the topic lacks
         self.missing = None      # since when the topic is unknown to a running program, by time.monotonic()
         self.away = None         # since when the broker has been gone, by time.monotonic()
 
@@ -246,7 +251,7 @@ class Console:
         self.signals.append(number)
         if len(self.signals) == 1 and hasattr(signal, "alarm"):
             signal.alarm(STOP_SECONDS)
-        if len(self.signals) > self.patience:
+        if not self.patient or (self.writing and number == getattr(signal, "SIGALRM", None)):
             raise Stopped
 
     def forgetSignals(self):
@@ -256,30 +261,32 @@ class Console:
             signal.alarm(0)
 
     @contextlib.contextmanager
-    def interruptible(self, patience):
-        """Raise Stopped at the first signal after so many."""
-        before, self.patience = self.patience, patience
+    def interruptible(self):
+        """Let a signal raise Stopped, also one that came in before."""
+        self.patient = False
         try:
-            if len(self.signals) > patience:
+            if self.signals:
                 raise Stopped
             yield
         finally:
-            self.patience = before
+            self.patient = True
 
     def write(self, text):
-        """Write to standard output at once; keep in self.gone why it failed. A second signal ends a blocked write."""
+        """Write to standard output at once; keep in self.gone why it failed, or was stuck when STOP_SECONDS were over."""
         self.draw("")
+        self.writing = True
         try:
             if not self.gone:
-                with self.interruptible(max(1, len(self.signals))):
-                    rest = memoryview(text.encode(sys.stdout.encoding, "backslashreplace"))
-                    while rest:  # with PYTHONUNBUFFERED a signal makes Python write a part and drop the others
-                        rest = rest[sys.stdout.buffer.write(rest):]
-                    sys.stdout.flush()
+                rest = memoryview(text.encode(sys.stdout.encoding, "backslashreplace"))
+                while rest:  # with PYTHONUNBUFFERED a signal makes Python write a part and drop the others
+                    rest = rest[sys.stdout.buffer.write(rest):]
+                sys.stdout.flush()
         except (OSError, AttributeError, Stopped) as error:  # AttributeError: there was none from the start
             self.gone = f"standard output is gone: {getattr(error, 'strerror', None) or 'closed'}"
             if sys.stdout:  # what is left in its buffer would fail once more at Python's end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        finally:
+            self.writing = False
 
     def say(self, *lines):
         """Print lines of the post."""
@@ -311,7 +318,7 @@ class Console:
         answer = ""
         try:
             if sys.stdin and sys.stdin.isatty() and not self.gone:
-                with self.interruptible(0), contextlib.suppress(OSError):
+                with self.interruptible(), contextlib.suppress(OSError):
                     answer = sys.stdin.readline()
         finally:
             if not (answer.endswith("\n") and sys.stdout.isatty()):  # no Enter was echoed there

@@ -171,6 +171,8 @@ class Produce:
             self.console.say(f"Finished publishing: {self.delivered} messages.")
         if undelivered and self.console.error:  # a fatal one is the reason that the reports leave out
             reason = f"{reason}; " * (not self.console.error.fatal()) + self.console.error.str()
+        if undelivered and self.console.behind:
+            reason = f"{reason}; {self.console.behind}"
         if reason:
             self.console.note(f"{self.produced} produced, {self.delivered} delivered, {undelivered} failed: {reason}")
         return not undelivered

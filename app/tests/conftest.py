@@ -110,7 +110,7 @@ class Ground:
         self.name, self.bootstrap = name, bootstrap
         self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
-    def topic(self, partitions=4, **config):
+    def topic(self, partitions=4, replicas=1, **config):
         """Make a topic with a name of its own and return that."""
         name = f"test-{uuid.uuid4().hex[:12]}"
         if self.name == "apache":
@@ -118,7 +118,7 @@ class Ground:
 
             def make():  # a broker that was away refuses it for a moment
                 with contextlib.suppress(KafkaException):
-                    self.admin.create_topics([NewTopic(name, partitions, 1, config=config)])[name].result(LIMIT)
+                    self.admin.create_topics([NewTopic(name, partitions, replicas, config=config)])[name].result(LIMIT)
                 return name in self.admin.list_topics(timeout=LIMIT).topics
             apacheKafka.waitFor(make, f"topic {name}", LIMIT)
         else:
@@ -179,14 +179,21 @@ def mock():
     yield Ground("mock", f"{broker.host}:{broker.port}")
 
 
+@contextlib.contextmanager
+def apache(**properties):
+    """Run an Apache Kafka for the tests in the block, or skip them and say why."""
+    if apacheKafka.missing():
+        pytest.skip(apacheKafka.missing())
+    with apacheKafka.ApacheKafka(**properties) as cluster:
+        ground = Ground("apache", cluster.bootstrap)
+        ground.cluster = cluster
+        yield ground
+
+
 @pytest.fixture(scope="session")
 def kafka():
     """Apache Kafka; the tests that stop it bring their own."""
-    if apacheKafka.missing():
-        pytest.skip(apacheKafka.missing())
-    with apacheKafka.ApacheKafka() as cluster:
-        ground = Ground("apache", cluster.bootstrap)
-        ground.cluster = cluster
+    with apache() as ground:
         yield ground
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import apacheKafka
 import pytest
-from conftest import Ground, Process, byPlayer, finished, run
+from conftest import Process, apache, byPlayer, finished, run
 
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
@@ -13,11 +13,7 @@ STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 @pytest.fixture(scope="module")
 def kafka():
     """A cluster of this module's own, whose broker may be stopped and started."""
-    if apacheKafka.missing():
-        pytest.skip(apacheKafka.missing())
-    with apacheKafka.ApacheKafka() as cluster:
-        ground = Ground("apache", cluster.bootstrap)
-        ground.cluster = cluster
+    with apache() as ground:
         yield ground
 
 
@@ -156,6 +152,20 @@ def test_tooLarge(kafka):
     assert ended.returncode == 1 and kafka.count(topic) == 0
     assert ended.stderr == "runProducer: 100 produced, 0 delivered, 100 failed: Broker: Message size too large\n"
     assert "Finished publishing: 0 messages." in ended.stdout and "Message produced" not in ended.stdout
+
+
+def test_tooFewReplicas(kafka):
+    first = kafka.cluster
+    with apacheKafka.ApacheKafka(broker_id=2, zookeeper_connect=first.properties["zookeeper.connect"]) as second:
+        name = kafka.topic(replicas=2, partitions=1, min_insync_replicas=2)
+        second.broker.stop(signal.SIGKILL)
+        apacheKafka.waitFor(lambda: kafka.admin.list_topics(name, timeout=60).topics[name].partitions[0].isrs == [1], "its end")
+        ended = run("runProducer", "-t", name, "-b", kafka.bootstrap, "-l", "-e", 10, "-m", 0, "-x", 0,
+                    "-X", "message.timeout.ms=6000")
+    assert ended.returncode == 1
+    line = ended.stderr.strip().split("\n")[-1]
+    assert line.startswith("runProducer: 10 produced, 0 delivered, 10 failed: ")
+    assert "partition 0 has 1 of 2 replicas in sync" in line
 
 
 def test_topicDeletedUnderWay(kafka):

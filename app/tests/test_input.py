@@ -10,7 +10,7 @@ import threading
 
 import apacheKafka
 import pytest
-from conftest import APP, LIMIT, Process, command, environment, run
+from conftest import APP, LIMIT, Process, apache, command, environment, run
 
 SCRIPTS = ["runProducer", "runConsumer"]
 WRONG = [
@@ -131,10 +131,8 @@ def test_serverThatIsNoBroker(tries, script, kind):
 @pytest.fixture(scope="module")
 def strict():
     """A cluster that creates no topic on demand."""
-    if apacheKafka.missing():
-        pytest.skip(apacheKafka.missing())
-    with apacheKafka.ApacheKafka(auto_create_topics_enable="false") as cluster:
-        yield cluster
+    with apache(auto_create_topics_enable="false") as ground:
+        yield ground
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
