@@ -206,8 +206,9 @@ def waitForTopic(console, client, servers, topic):
 class Console:
     """The standard streams of a script, the signals sent to it, and what it says of its broker."""
 
-    def __init__(self, name):
+    def __init__(self, name, interrupted=128 + signal.SIGINT):
         self.name = name
+        self.interrupted = interrupted  # exit status after Ctrl-C
         self.secrets = []        # what is never to be printed
         self.signals = []        # their numbers, as they came in
         self.patient = True      # whether the code at hand looks at them itself, and soon
@@ -235,7 +236,7 @@ class Console:
                     signal.signal(number, self.onSignal)
             return program(self, argv)
         except Stopped:
-            return 128 + self.signals[0]
+            return self.status()
         except Failure as error:
             self.note(str(error))
             return 1
@@ -253,6 +254,10 @@ class Console:
             signal.alarm(STOP_SECONDS)
         if not self.patient or (self.writing and number == getattr(signal, "SIGALRM", None)):
             raise Stopped
+
+    def status(self):
+        """Return the exit status of a run that a signal stopped."""
+        return self.interrupted if self.signals[0] == signal.SIGINT else 128 + self.signals[0]
 
     def forgetSignals(self):
         """Go on as if no signal had come in."""

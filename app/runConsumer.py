@@ -157,7 +157,7 @@ def run(console, argv):
 
 def main(argv=None):
     """Run the consumer and return its exit status."""
-    return common.Console("runConsumer").run(run, argv)
+    return common.Console("runConsumer", interrupted=0).run(run, argv)
 
 
 if __name__ == "__main__":

@@ -256,7 +256,7 @@ def run(console, argv):
         if not console.signals:
             console.ask("Press the enter key to exit")
     if delivered and console.signals:
-        return 128 + console.signals[0]
+        return console.status()
     return 0 if delivered and not console.gone else 1
 
 
