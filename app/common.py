@@ -244,8 +244,8 @@ class Console:
             self.write("")
             return 1 if self.gone else end.code
         finally:
-            for number in numbers:  # one more signal must not change the status while Python ends
-                signal.signal(number, signal.SIG_IGN)
+            if hasattr(signal, "pthread_sigmask"):  # one more signal must not change the status while Python ends
+                signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
     def onSignal(self, number, _frame):
         """Take note of a signal; raise Stopped where the code at hand would not look at the note."""

@@ -237,12 +237,14 @@ def test_whichServer(mock, tmp_path, script, variable, arguments, lost):
 
 def test_wrongBoundsAreToldBeforeAnythingIsAsked(monkeypatch, capsys):
     monkeypatch.setattr(gameplay, "minStake", 500)
-    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)}
     try:
         assert runProducer.main(["-t", "t", "--embedded"]) == 2
     finally:
-        for number, handler in signals.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     out, err = capsys.readouterr()
     assert out == "" and err.endswith("runProducer: error: gameplay.py: minStake 500 to maxStake 300 is no range of whole numbers\n")
 
