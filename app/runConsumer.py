@@ -35,6 +35,7 @@ class Consume:
         self.topic, self.group, self.client, self.console, self.nthMsg = topic, group, client, console, nthMsg
         self.received = 0
         self.positions = {}  # of each partition the offset after the last event shown
+        self.starts = {}  # of each partition where we were to begin, until we have
 
     def run(self, events=0, timeout=0, assign="assign"):
         """Show events until so many came, none came for so many seconds, or it has to stop; 0 stands for never."""
@@ -59,11 +60,15 @@ class Consume:
                 asked = time.monotonic()
 
     def onAssign(self, assign, client, partitions):
-        """Go on after the last event shown, if the group does not know of it: without a broker no offset is committed."""
-        if self.positions:
-            for partition in partitions:
-                partition.offset = self.positions.get(partition.partition, partition.offset)
-            getattr(client, assign)(partitions)
+        """Go on after what the group has stored, or after the last event shown, if an outage kept that from the group."""
+        from confluent_kafka import KafkaException
+        with contextlib.suppress(KafkaException):
+            for stored in client.committed(partitions, timeout=5):
+                self.starts[stored.partition] = max(stored.offset, self.positions.get(stored.partition, stored.offset))
+        for partition in partitions:
+            if self.starts.get(partition.partition, -1) >= 0:
+                partition.offset = self.starts[partition.partition]
+        getattr(client, assign)(partitions)
 
     def onRevoke(self, client, partitions):
         """Forget the positions that another consumer goes on from."""
@@ -77,6 +82,9 @@ class Consume:
             if message.error():
                 self.check(message.error())
                 continue
+            if message.offset() < self.starts.get(message.partition(), 0):  # left of an earlier assignment
+                continue
+            self.starts.pop(message.partition(), None)
             self.received += 1
             if self.received == 1 or self.received % self.nthMsg == 0:
                 lines.append("Received message: " + printable(message.value()))
