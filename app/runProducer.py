@@ -14,7 +14,7 @@ import time
 import common
 import gameplay
 
-BATCH = 1000  # events handed to the client at once, where so many are due
+BATCH = 5000  # events handed to the client at once, where so many are due
 QUEUE = "queue.buffering.max.messages", "queue.buffering.max.kbytes"
 DEFAULTS = {"enable.idempotence": True, "partitioner": "murmur2_random",  # that of Kafka's Java clients
             QUEUE[0]: "100000", QUEUE[1]: "1048576", "linger.ms": 20}  # each request wakes us up; 5 would be four times as many
