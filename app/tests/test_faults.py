@@ -1,4 +1,5 @@
 """What goes wrong with a broker, on Apache Kafka: nothing lost, nothing twice, and the truth told."""
+import contextlib
 import signal
 import subprocess
 from collections import Counter
@@ -24,9 +25,18 @@ def outlast(process, seconds):
 
 
 def pause(cluster, producer):
+    with paused(cluster):
+        outlast(producer, 8)
+
+
+@contextlib.contextmanager
+def paused(cluster):
+    """Stop a broker in its tracks for the block."""
     cluster.pause()
-    outlast(producer, 8)
-    cluster.resume()
+    try:
+        yield
+    finally:
+        cluster.resume()
 
 
 def killAndStart(cluster, producer):
@@ -84,15 +94,12 @@ def test_stopWithoutABroker(kafka, number, again):
     topic = kafka.topic()
     with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 0, "-m", 1, "-x", 1, "-p", 1) as producer:
         producer.until("Message produced")
-        kafka.cluster.pause()
-        try:
+        with paused(kafka.cluster):
             producer.until("the broker is gone")
             producer.send(number)
             if again:
                 producer.send(number)
             assert producer.end() == 1
-        finally:
-            kafka.cluster.resume()
     count = finished(producer.out)
     assert count == len(producer.shown())
     produced, delivered, failed = [int(word) for word in producer.err[-1].split() if word.isdigit()]
@@ -104,13 +111,10 @@ def test_givingUpTheLastAcknowledgements(kafka):
     topic = kafka.topic()
     with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 3000, "-m", 1, "-x", 1, "-p", 1) as producer:
         producer.until("Message produced")
-        kafka.cluster.pause()
-        try:
+        with paused(kafka.cluster):
             producer.until("acknowledgements; Ctrl-C gives up")
             producer.send(signal.SIGINT)
             assert producer.end() == 1
-        finally:
-            kafka.cluster.resume()
     assert producer.err[-1].startswith(f"runProducer: 3000 produced, {len(producer.shown())} delivered, ")
 
 
