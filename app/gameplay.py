@@ -1,6 +1,8 @@
 """Builds the spin events of an online game. Standard library alone; knows nothing of where they go."""
 import random
 import time
+from math import floor
+from time import time_ns
 
 # The game, every bound inclusive. Change one and the next event follows it.
 minPlayerId = 100
@@ -17,7 +19,7 @@ winModulu = 3
 
 _draw = random.Random()
 _uniform = _draw.random
-_second = (0, "")  # the second of the last event and its text: one event in thousands has to format it anew
+_start, _second = 0, b"1970-01-01 00:00:00"  # of the last event's second, in ns; events that share it share its text
 
 
 def seed(number):
@@ -37,19 +39,20 @@ def checkBounds():
 
 def generateGamePlay():
     """Return one spin of this very moment as (playerId, JSON text); eventTime is UTC in microseconds."""
-    global _second
-    now, micros = divmod(time.time_ns() // 1000, 1000000)
-    second, text = _second
-    if second != now:
-        text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now))
-        _second = now, text
-    # int(random() * n) is a uniform draw from 0..n-1 like randrange(n), in a fifth of its time.
-    playerId = minPlayerId + int(_uniform() * (maxPlayerId - minPlayerId + 1))
-    gameId = minGameId + int(_uniform() * (maxGameId - minGameId + 1))
-    stake = minStake + int(_uniform() * (maxStake - minStake + 1))
+    global _start, _second
+    now = time_ns()
+    micros = (now - _start) // 1000
+    if not 0 <= micros < 1000000:
+        _start = now - now % 1000000000
+        _second = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(now // 1000000000)).encode()
+        micros = (now - _start) // 1000
+    # floor(random() * n) is a uniform draw from 0..n-1 like randrange(n), in a fifth of its time.
+    playerId = minPlayerId + floor(_uniform() * (maxPlayerId - minPlayerId + 1))
+    gameId = minGameId + floor(_uniform() * (maxGameId - minGameId + 1))
+    stake = minStake + floor(_uniform() * (maxStake - minStake + 1))
     win = 0
-    if (minWinIndicator + int(_uniform() * (maxWinIndicator - minWinIndicator + 1))) % winModulu == 0:
-        win = minWin + int(_uniform() * (maxWin - minWin + 1))
-    # "%" fills in numbers a quarter faster than an f-string does.
-    return playerId, '{"playerId": %d, "gameId": %d, "stake": %d, "win": %d, "eventTime": "%s.%06d"}' % (
-        playerId, gameId, stake, win, text, micros)
+    if (minWinIndicator + floor(_uniform() * (maxWinIndicator - minWinIndicator + 1))) % winModulu == 0:
+        win = minWin + floor(_uniform() * (maxWin - minWin + 1))
+    # "%" of bytes fills in numbers in three quarters of the time that "%" of str or an f-string takes.
+    return playerId, (b'{"playerId": %d, "gameId": %d, "stake": %d, "win": %d, "eventTime": "%s.%06d"}' % (
+        playerId, gameId, stake, win, _second, micros)).decode()

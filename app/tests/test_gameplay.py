@@ -65,7 +65,7 @@ def test_timeIsThisMomentInUtc(monkeypatch):
 @given(st.integers(0, 2 ** 62))
 def test_timeOfAnyInstant(nanoseconds):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gameplay.time, "time_ns", lambda: nanoseconds)
+        patch.setattr(gameplay, "time_ns", lambda: nanoseconds)
         text = json.loads(gameplay.generateGamePlay()[1])["eventTime"]
     instant = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=nanoseconds // 1000)
     assert text == instant.strftime("%Y-%m-%d %H:%M:%S.%f")
