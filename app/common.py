@@ -337,13 +337,14 @@ class Console:
 
     def serve(self, wait, seconds):
         """Call a client's poll() or flush(), which raise a fatal error where any other comes to error_cb."""
-        from confluent_kafka import KafkaException
         try:
             wait(seconds)
-        except (KafkaException, SystemError) as error:
-            cause = error if isinstance(error, KafkaException) else error.__cause__
-            if isinstance(cause, KafkaException):
-                self.onError(cause.args[0])
+        except Exception as error:
+            from confluent_kafka import KafkaException
+            cause = error.__cause__ if isinstance(error, SystemError) else error
+            if not isinstance(cause, KafkaException):
+                raise
+            self.onError(cause.args[0])
 
     def brokerGone(self, since, why):
         """Say once that the broker has been gone since a time, and why we think so."""
