@@ -62,12 +62,14 @@ class Consume:
     def onAssign(self, assign, client, partitions):
         """Go on after what the group has stored, or after the last event shown, if an outage kept that from the group."""
         from confluent_kafka import KafkaException
+        stored = {}
         with contextlib.suppress(KafkaException):
-            for stored in client.committed(partitions, timeout=5):
-                self.starts[stored.partition] = max(stored.offset, self.positions.get(stored.partition, stored.offset))
+            stored = {partition.partition: partition.offset for partition in client.committed(partitions, timeout=5)}
         for partition in partitions:
-            if self.starts.get(partition.partition, -1) >= 0:
-                partition.offset = self.starts[partition.partition]
+            start = max(offsets.get(partition.partition, -1) for offsets in (stored, self.positions))
+            self.starts[partition.partition] = start
+            if start >= 0:
+                partition.offset = start
         getattr(client, assign)(partitions)
 
     def onRevoke(self, client, partitions):

@@ -5,6 +5,7 @@ from collections import Counter
 
 import apacheKafka
 import pytest
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 from conftest import Process, byPlayer, environment, events, run
 
 import runConsumer
@@ -120,3 +121,22 @@ def test_twoOfOneGroupShareTheTopic(kafka):
     assert Counter(shown) == Counter(kafka.values(topic))
     assert all(sorted(texts) == texts for texts in ([json.loads(text)["eventTime"] for text in texts]
                for texts in byPlayer(second.shown()).values()))
+
+
+class NoGroup:
+    """A client whose group does not answer."""
+
+    def committed(self, partitions, timeout):
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    def assign(self, partitions):
+        self.assigned = [(partition.partition, partition.offset) for partition in partitions]
+
+
+def test_partitionsComeBackWithoutWordFromTheGroup():
+    client = NoGroup()
+    consumer = runConsumer.Consume("topic", "group", client, console=None)
+    consumer.positions, consumer.starts = {0: 7}, {0: 3, 1: 50}  # 7: shown since; 50: of an assignment that is over
+    consumer.onAssign("assign", client, [TopicPartition("topic", 0), TopicPartition("topic", 1)])
+    assert client.assigned == [(0, 7), (1, OFFSET_INVALID)]  # which stands for what the group has stored
+    assert consumer.starts == {0: 7, 1: -1}
