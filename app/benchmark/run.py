@@ -31,10 +31,13 @@ import gameplay
 # confluent_kafka stays out of this process: Linux says of no child that its peak memory was below its parent's.
 VERSIONS = "import confluent_kafka as c; print('confluent-kafka', c.__version__, 'with librdkafka', c.libversion()[0])"
 TOOLS = "org.apache.kafka.tools."
+JVM = ("-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
+       "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15", "-Djava.awt.headless=true",
+       *("-Dcom.sun.management.jmxremote" + rest for rest in ("", ".authenticate=false", ".ssl=false")))
 PRODUCER, CONSUMER = "runProducer.py", "runConsumer.py"
 PAUSES = (1, 1, 10000), (5, 5, 2000), (10, 50, 400), (1, 3, 5000)  # least and longest in ms, events
 SPARSE = 100000     # one event of so many is shown
-BATCHES = "linger.ms=5 batch.size=1000000"  # librdkafka's, for a perf-test on equal terms
+BATCHES = "linger.ms=10 batch.size=1000000"  # as ours, for a perf-test that batches like us
 STARTS = 15         # how often a start is measured
 WARM_UP = 200000    # events of the round before the first one
 IDLE_SECONDS = 2    # after which both consumers of a group end; not counted
@@ -107,6 +110,11 @@ def script(name, *flags):
     return [sys.executable, str(APP / name), *map(str, flags)]
 
 
+def tool(name, *arguments):
+    """Return the command line of one of Kafka's tools, with what its script in Kafka's bin/ tells the Java machine."""
+    return apacheKafka.java(TOOLS + name, *arguments, heap="512M", options=JVM)
+
+
 def printTable(*head, rows):
     """Print a table in Markdown, numbers to the right; a short row ends in empty cells."""
     rows = [head, *(tuple(row) + ("",) * (len(head) - len(row)) for row in rows)]
@@ -140,10 +148,10 @@ class Benchmark:
 
     def perfTest(self, topic, events, *properties):
         """Run Kafka's producer of ready records, which are as long as ours and acknowledged like ours."""
-        usage = measure(apacheKafka.java(
-            TOOLS + "ProducerPerformance", "--topic", topic, "--num-records", events, "--throughput", -1,
-            "--payload-file", self.payload, "--producer-props", f"bootstrap.servers={self.kafka.bootstrap}", "acks=all",
-            "enable.idempotence=true", *properties, heap="512M"), events=events)
+        usage = measure(tool(
+            "ProducerPerformance", "--topic", topic, "--num-records", events, "--throughput", -1, "--payload-file",
+            self.payload, "--producer-props", f"bootstrap.servers={self.kafka.bootstrap}", "acks=all",
+            "enable.idempotence=true", *properties), events=events)
         own = re.search(rf"^{events} records sent, ([\d.]+)", "\n".join(line for _, line in usage.lines), re.M)
         check(own, f"the perf-test did not publish {events} records: {usage.lines[-1:]}")
         return usage._replace(own=float(own[1]))
@@ -177,10 +185,9 @@ class Benchmark:
         server, shown = self.kafka.bootstrap, b"Received message: {"
         # Consumers read what the perf-test wrote, in partitions of one length. Where one ends before the others, as
         # with players for keys, a Java consumer waits up to half a second at each fetch.
-        console = apacheKafka.java(TOOLS + "consumer.ConsoleConsumer", "--bootstrap-server", server, "--topic", ready,
-                                   "--from-beginning", "--max-messages", events, heap="512M")
-        reader = apacheKafka.java(TOOLS + "ConsumerPerformance", "--bootstrap-server", server, "--topic", ready,
-                                  "--messages", events, heap="512M")
+        console = tool("consumer.ConsoleConsumer", "--bootstrap-server", server, "--topic", ready, "--from-beginning",
+                       "--max-messages", events)
+        reader = tool("ConsumerPerformance", "--bootstrap-server", server, "--topic", ready, "--messages", events)
         kcat = ["kcat", "-C", "-q", "-b", server, "-t", ready, "-o", "beginning", "-c", str(events)]
         pair = self.group(two, "--timeout", IDLE_SECONDS, "-X", "heartbeat.interval.ms=100")  # to meet soon
         sets = [[

@@ -37,12 +37,12 @@ def fetchJars():
     return JARS
 
 
-def java(main, *arguments, heap="256M", level="WARN"):
+def java(main, *arguments, heap="256M", options=(), level="WARN"):
     """Return the command line that runs a class, or a .java file, of Apache Kafka with its jars."""
     config = JARS.parent / f"log4j-{level}.properties"
     if not config.exists():
         config.write_text(LOG4J.format(level=level))
-    return ["java", f"-Xmx{heap}", f"-Dlog4j.configuration=file:{config}", "-cp", f"{fetchJars()}/*", str(main),
+    return ["java", f"-Xmx{heap}", *options, f"-Dlog4j.configuration=file:{config}", "-cp", f"{fetchJars()}/*", str(main),
             *map(str, arguments)]
 
 
