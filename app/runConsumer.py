@@ -10,7 +10,8 @@ import common
 
 BATCH = 1000  # events shown at once, where so many are there
 DEFAULTS = {"auto.offset.reset": "earliest", "enable.auto.offset.store": False, "auto.commit.interval.ms": 1000,
-            "fetch.queue.backoff.ms": 10}  # a second by default, in which a fast reader waits for nothing
+            "fetch.queue.backoff.ms": 10,  # a second by default, in which a fast reader waits for nothing
+            "queued.min.messages": 20000}  # fetched ahead; the default of 100,000 is no faster and takes 30 MiB more
 RESERVED = {"enable.auto.offset.store": "an offset is stored once its event has been shown"}
 WAYS_OUT = signal.SIGINT, getattr(signal, "SIGALRM", None)  # Ctrl-C, and the alarm that follows any signal
 EXAMPLES = """examples:
