@@ -167,7 +167,7 @@ LOOP = ["-l", "-e", 50, "-m", 0, "-x", 1, "-p", 1]
 def test_outputGone(mock, script, redirection, reason):
     topic = mock.topic()
     mock.publish(topic, *map(str, range(20000)))
-    more = LOOP if script == "runProducer" else ["-g", topic]
+    more = [*LOOP, "-e", 0] if script == "runProducer" else ["-g", topic]  # nothing else would end either
     line = " ".join(f"'{word}'" for word in command(script, "-t", topic, "-b", mock.bootstrap, *more))
     ended = subprocess.run(["bash", "-c", f"{line} {redirection}"], cwd=APP, env=environment(), capture_output=True, text=True,
                            stdin=subprocess.DEVNULL, timeout=LIMIT)
