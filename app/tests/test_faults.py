@@ -130,7 +130,10 @@ def test_outForGoodEndsWithTheMessageTimeout(kafka):
             kafka.cluster.startBroker()
     count = finished(producer.out)
     apacheKafka.waitFor(lambda: kafka.count(topic) >= count, "the broker to have its log again")
-    assert count == len(producer.shown()) == kafka.count(topic)
+    shown, stored = producer.shown(), kafka.values(topic)
+    assert count == len(shown) and len(stored) == len(set(stored))
+    players = byPlayer(stored)  # at their end, what the broker wrote and died before acknowledging it
+    assert all(players[player][:len(texts)] == texts for player, texts in byPlayer(shown).items())
     assert f"{count} delivered, " in producer.err[-1] and "Local: Message timed out" in producer.err[-1]
     assert not any("broker is back" in line for line in producer.err)
 
