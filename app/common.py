@@ -15,6 +15,7 @@ SILENCE_SECONDS = 2  # of a broker, after which it is asked whether it is there
 CONNECT_SECONDS = 10
 GONE_SECONDS = 10    # a topic that was there is unknown to a starting broker for a while
 TOPIC_SECONDS = 3    # a topic that is just being created is unknown for a moment
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM") if hasattr(signal, name)]
 
 
 class Failure(Exception):
@@ -203,6 +204,12 @@ def waitForTopic(console, client, servers, topic):
     raise Stopped
 
 
+def blockSignals():
+    """Keep signals from the calling thread: any that is left while Python ends would let one change the exit status."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
 class Console:
     """The standard streams of a script, the signals sent to it, and what it says of its broker."""
 
@@ -229,9 +236,8 @@ class Console:
                 os.open(os.devnull, os.O_RDWR)  # or a socket would become, say, standard error
         if hasattr(sys.stdin, "reconfigure"):
             sys.stdin.reconfigure(errors="replace")
-        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM") if hasattr(signal, name)]
         try:
-            for number in numbers:
+            for number in SIGNALS:
                 if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
                     signal.signal(number, self.onSignal)
             return program(self, argv)
@@ -244,8 +250,7 @@ class Console:
             self.write("")
             return 1 if self.gone else end.code
         finally:
-            if hasattr(signal, "pthread_sigmask"):  # one more signal must not change the status while Python ends
-                signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+            blockSignals()
 
     def onSignal(self, number, _frame):
         """Take note of a signal; raise Stopped where the code at hand would not look at the note."""

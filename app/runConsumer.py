@@ -111,7 +111,10 @@ class Consume:
 
     def close(self):
         """Leave the group and its offsets in order; without a broker, say that they are not."""
-        closing = threading.Thread(target=self.client.close, daemon=True)  # it may wait for minutes, deaf to signals
+        def close():
+            common.blockSignals()
+            self.client.close()
+        closing = threading.Thread(target=close, daemon=True)  # it may wait for minutes, deaf to signals
         closing.start()
         closing.join(common.STOP_SECONDS)
         if closing.is_alive():
