@@ -84,7 +84,7 @@ class Produce:
 
     def serve(self, seconds):
         """Handle acknowledgements for up to so many seconds, less where one comes in; then report."""
-        self.console.serve(self.client.poll, max(seconds, 0))
+        self.console.serve(self.client.poll, seconds)
         self.show()
         now = time.monotonic()
         if self.delivered > self.seen:
@@ -174,8 +174,9 @@ class Produce:
         undelivered, reason = self.produced - self.delivered, self.stopping()
         if doLoop or self.console.signals:
             self.console.say(f"Finished publishing: {self.delivered} messages.")
-        if undelivered and self.console.error:  # a fatal one is the reason that the reports leave out
-            reason = f"{reason}; " * (not self.console.error.fatal()) + self.console.error.str()
+        error = self.console.error
+        if undelivered and error:  # a fatal one is the reason that the reports leave out
+            reason = error.str() if error.fatal() else f"{reason}; {error.str()}"
         if undelivered and self.console.behind:
             reason = f"{reason}; {self.console.behind}"
         if reason:
