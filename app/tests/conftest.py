@@ -2,7 +2,6 @@
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -144,14 +143,17 @@ class Ground:
         return [message.value().decode() for message in self.messages(topic)]
 
     def count(self, topic):
-        """Return how many messages are on a topic."""
+        """Return how many messages are on a topic, once a broker leads its partitions."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "test", "log_level": 0})
 
-        def known():  # not by a broker that is still starting
-            found = consumer.list_topics(topic, timeout=LIMIT).topics[topic]
-            return None if found.error else found.partitions
-        marks = [consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=LIMIT)
-                 for number in apacheKafka.waitFor(known, f"topic {topic}", LIMIT)]
+        def ask():
+            with contextlib.suppress(KafkaException):
+                found = consumer.list_topics(topic, timeout=LIMIT).topics[topic]
+                if not found.error:
+                    return [consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=LIMIT)
+                            for number in found.partitions]
+            return None
+        marks = apacheKafka.waitFor(ask, f"the broker to lead topic {topic}", LIMIT)
         consumer.close()
         return sum(high - low for low, high in marks)
 
@@ -179,11 +181,17 @@ def mock():
     yield Ground("mock", f"{broker.host}:{broker.port}")
 
 
+def requireKafka():
+    """Skip where Apache Kafka cannot run, and say why."""
+    reason = apacheKafka.missing()
+    if reason:
+        pytest.skip(reason)
+
+
 @contextlib.contextmanager
 def apache(**properties):
-    """Run an Apache Kafka for the tests in the block, or skip them and say why."""
-    if apacheKafka.missing():
-        pytest.skip(apacheKafka.missing())
+    """Run an Apache Kafka for the tests in the block."""
+    requireKafka()
     with apacheKafka.ApacheKafka(**properties) as cluster:
         ground = Ground("apache", cluster.bootstrap)
         ground.cluster = cluster

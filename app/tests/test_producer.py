@@ -238,7 +238,7 @@ def test_whichServer(mock, tmp_path, script, variable, arguments, lost):
 def test_wrongBoundsAreToldBeforeAnythingIsAsked(monkeypatch, capsys):
     monkeypatch.setattr(gameplay, "minStake", 500)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)}
+    handlers = {number: signal.getsignal(number) for number in common.SIGNALS}
     try:
         assert runProducer.main(["-t", "t", "--embedded"]) == 2
     finally:

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient,
                                    ResourcePatternType, ResourceType, ScramCredentialInfo, ScramMechanism,
                                    UserScramCredentialUpsertion)
-from conftest import LIMIT, Ground, Process, environment, finished, run
+from conftest import LIMIT, Ground, Process, environment, finished, requireKafka, run
 
 # A user logs in by the mechanism. The spinner may do what a test allows it, the guest no more than look at topics.
 USERS = {"spinner": ("SCRAM-SHA-256", "Lucky-Wheel-7531"), "guest": ("PLAIN", "Empty-Purse-2468")}
@@ -77,8 +77,7 @@ class Secured(Ground):
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory):
     """A secured cluster of this module's own, and its users."""
-    if apacheKafka.missing():
-        pytest.skip(apacheKafka.missing())
+    requireKafka()
     folder = tmp_path_factory.mktemp("certificates")
     makeCertificates(folder)
     cluster = apacheKafka.ApacheKafka(ssl_keystore_location=folder / "broker.p12", ssl_keystore_password="storepass",
