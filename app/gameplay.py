@@ -1,4 +1,4 @@
-"""Builds the spin events of an online game. Standard library alone; knows nothing of where they go."""
+"""Builds the spin events of an online game. Knows nothing of where they go."""
 import random
 import time
 from math import floor
@@ -17,13 +17,15 @@ minWinIndicator = 1
 maxWinIndicator = 12
 winModulu = 3
 
+BOUNDS = [name for name in globals() if name.startswith(("min", "max", "winModulu"))]
 _draw = random.Random()
 _uniform = _draw.random
-_start, _second = 0, b"1970-01-01 00:00:00"  # of the last event's second, in ns; events that share it share its text
+# The second of the last event, in ns and as text: events of one second share its text.
+_start, _second = 0, b"1970-01-01 00:00:00"
 
 
 def seed(number):
-    """Make the players, games, stakes and wins from here on the same every time; the times stay real."""
+    """Make all but the times the same for each run with this number."""
     _draw.seed(number)
 
 
@@ -32,13 +34,14 @@ def checkBounds():
     for name in "PlayerId", "GameId", "Stake", "Win", "WinIndicator":
         low, high = globals()["min" + name], globals()["max" + name]
         if not (isinstance(low, int) and isinstance(high, int) and low <= high):
-            raise ValueError(f"min{name} {low!r} to max{name} {high!r} is no range of whole numbers")
+            raise ValueError(f"min{name} {low!r} to max{name} {high!r} "
+                             "is no range of whole numbers")
     if not isinstance(winModulu, int) or winModulu == 0:
         raise ValueError(f"winModulu {winModulu!r} is no whole number to divide by")
 
 
 def generateGamePlay():
-    """Return one spin of this very moment as (playerId, JSON text); eventTime is UTC in microseconds."""
+    """Return a spin of this very moment as (playerId, JSON text), eventTime in UTC."""
     global _start, _second
     now = time_ns()
     micros = (now - _start) // 1000
@@ -51,8 +54,10 @@ def generateGamePlay():
     gameId = minGameId + floor(_uniform() * (maxGameId - minGameId + 1))
     stake = minStake + floor(_uniform() * (maxStake - minStake + 1))
     win = 0
-    if (minWinIndicator + floor(_uniform() * (maxWinIndicator - minWinIndicator + 1))) % winModulu == 0:
+    indicator = minWinIndicator + floor(_uniform() * (maxWinIndicator - minWinIndicator + 1))
+    if indicator % winModulu == 0:
         win = minWin + floor(_uniform() * (maxWin - minWin + 1))
-    # "%" of bytes fills in numbers in three quarters of the time that "%" of str or an f-string takes.
-    return playerId, (b'{"playerId": %d, "gameId": %d, "stake": %d, "win": %d, "eventTime": "%s.%06d"}' % (
-        playerId, gameId, stake, win, _second, micros)).decode()
+    # "%" of bytes takes three quarters of the time that "%" of str or an f-string takes.
+    event = b'{"playerId": %d, "gameId": %d, "stake": %d, "win": %d, "eventTime": "%s.%06d"}' % (
+        playerId, gameId, stake, win, _second, micros)
+    return playerId, event.decode()

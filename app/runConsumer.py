@@ -1,19 +1,25 @@
 """Shows the events of a Kafka topic as they arrive, each event once for each consumer group."""
 import contextlib
-import functools
+import math
 import signal
 import sys
 import threading
 import time
 
-import common
+import commandline
+from console import STOP_SECONDS, Console, Failure, Stopped, blockSignals
 
 BATCH = 1000  # events shown at once, where so many are there
-DEFAULTS = {"auto.offset.reset": "earliest", "enable.auto.offset.store": False, "auto.commit.interval.ms": 1000,
-            "fetch.queue.backoff.ms": 10,  # a second by default, in which a fast reader waits for nothing
-            "queued.min.messages": 20000}  # fetched ahead; the default of 100,000 is no faster and takes 30 MiB more
+ANSWER_SECONDS = 10  # in which a group answers a new member
+DEFAULTS = {
+    "auto.commit.interval.ms": 1000,
+    "fetch.queue.backoff.ms": 10,   # 1 s by default, in which a fast reader waits for nothing
+    "queued.min.messages": 20000}   # fetched ahead; the default, 100,000, is no faster
+CLASSIC = {  # a group ends the session of a consumer that died after 6 s instead of 45
+    "session.timeout.ms": 6000, "heartbeat.interval.ms": 2000}
 RESERVED = {"enable.auto.offset.store": "an offset is stored once its event has been shown"}
-WAYS_OUT = signal.SIGINT, getattr(signal, "SIGALRM", None)  # Ctrl-C, and the alarm that follows any signal
+RESETS = {"earliest": "beginning", "smallest": "beginning", "beginning": "beginning",
+          "latest": "end", "largest": "end", "end": "end", "error": "error"}
 EXAMPLES = """examples:
   python runConsumer.py -t gameplay
   python runConsumer.py -t gameplay -g check -e 1000 --timeout 10"""
@@ -26,152 +32,271 @@ def printable(value):
     text = value.decode("utf-8", "backslashreplace")
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode()
+                   for char in text)
 
 
 class Consume:
     """Shows what arrives, and stores the offset of what it has shown."""
 
-    def __init__(self, topic, group, client, console, nthMsg=1):
-        self.topic, self.group, self.client, self.console, self.nthMsg = topic, group, client, console, nthMsg
+    def __init__(self, cluster, console, conf, nthMsg=1):
+        self.cluster, self.client, self.console = cluster, cluster.client, console
+        self.group, self.nthMsg = conf["group.id"], nthMsg
+        self.reset = RESETS[conf["auto.offset.reset"]]
+        self.commits = conf.get("enable.auto.commit") != "false"
+        self.newProtocol = conf.get("group.protocol") == "consumer"  # and not answered yet
+        self.incremental = (self.newProtocol
+                            or "cooperative" in conf.get("partition.assignment.strategy", ""))
         self.received = 0
-        self.positions = {}  # of each partition the offset after the last event shown
-        self.starts = {}  # of each partition where we were to begin, until we have
+        self.next = {}  # the next offset of each partition that is ours, -1 if not known yet
+        self.lost = {}  # the same of partitions that the group took away without a word before
 
-    def run(self, events=0, timeout=0, assign="assign"):
-        """Show events until so many came, none came for so many seconds, or it has to stop; 0 stands for never."""
-        self.console.say(f"Listening for events on topic: {self.topic}. Press Ctrl-C to exit.")
-        self.client.subscribe([self.topic], on_assign=functools.partial(self.onAssign, assign), on_revoke=self.onRevoke,
-                              on_lost=lambda client, partitions: None)
-        arrived = asked = time.monotonic()
+    def run(self, events=0, timeout=0):
+        """Show events until so many came, or none came for timeout seconds; 0 stands for never."""
+        topic = self.cluster.topic
+        self.console.say(f"Listening for events on topic: {topic}. Press Ctrl-C to exit.")
+        self.client.subscribe([topic], on_assign=self.onAssign, on_revoke=self.onRevoke,
+                              on_lost=self.onLost)
+        start = arrivedAt = time.monotonic()
         while not (self.console.signals or self.console.gone or 0 < events <= self.received):
-            # What one call brings is shown and stored before the next one, which may pass partitions to another consumer.
-            messages = self.client.consume(min(BATCH, events - self.received) if events else BATCH, 0)
-            messages = messages or [message for message in [self.client.poll(0.2)] if message is not None]
+            # What one call brings is shown and stored before the next call, which may pass
+            # partitions on to another consumer.
+            most = min(BATCH, events - self.received) if events else BATCH
+            messages = self.client.consume(most, 0) or [self.client.poll(0.2)]
             now = time.monotonic()
-            if self.show(messages):
-                arrived = asked = now
-                self.console.brokerBack()
-            elif timeout and now > arrived + timeout:
+            if self.show([message for message in messages if message is not None]):
+                arrivedAt = now
+                self.cluster.watch.progress()
+            elif timeout and now > arrivedAt + timeout:
                 break
-            elif now > asked + common.SILENCE_SECONDS:
-                reason = common.lookAfter(self.console, self.client, self.topic, asked)
-                if reason:
-                    raise common.Failure(reason)
-                asked = time.monotonic()
+            lost = self.cluster.report()
+            if lost:
+                raise Failure(lost)
+            if self.newProtocol and now > start + ANSWER_SECONDS:  # the library says nothing of it
+                self.newProtocol = False
+                self.console.note("no partition so far: the broker may not know "
+                                  "group.protocol=consumer, which Kafka 4 has")
 
-    def onAssign(self, assign, client, partitions):
-        """Go on after what the group has stored, or after the last event shown, if an outage kept that from the group."""
+    def onAssign(self, client, partitions):
+        """Begin after what the group has stored, or after what was shown since then."""
         from confluent_kafka import KafkaException
+        self.newProtocol = False
         stored = {}
         with contextlib.suppress(KafkaException):
-            stored = {partition.partition: partition.offset for partition in client.committed(partitions, timeout=5)}
-        for partition in partitions:
-            start = max(offsets.get(partition.partition, -1) for offsets in (stored, self.positions))
-            self.starts[partition.partition] = start
+            stored = {part.partition: part.offset
+                      for part in client.committed(partitions, timeout=5)}
+        for part in partitions:
+            start = max(stored.get(part.partition, -1), self.lost.pop(part.partition, -1), -1)
+            self.next[part.partition] = start
             if start >= 0:
-                partition.offset = start
-        getattr(client, assign)(partitions)
+                part.offset = start
+            elif stored and self.reset != "error":
+                part.offset = self.resetOffset()
+        (client.incremental_assign if self.incremental else client.assign)(partitions)
 
     def onRevoke(self, client, partitions):
-        """Forget the positions that another consumer goes on from."""
-        for partition in partitions:
-            self.positions.pop(partition.partition, None)
+        """Forget partitions that another consumer goes on with."""
+        for part in partitions:
+            self.next.pop(part.partition, None)
+
+    def onLost(self, client, partitions):
+        """Remember what was shown of partitions whose offsets can't be stored any more."""
+        self.lost.update(self.next)
+        self.next.clear()
 
     def show(self, messages):
-        """Show messages, then store their offsets; return how many of them were events."""
-        lines, last, before = [], {}, self.received
+        """Show messages, then store their offsets. Return how many of them were events."""
+        lines, errors, latest, before = [], [], {}, self.received
+        position = dict(self.next)
         for message in messages:
             if message.error():
-                self.check(message.error())
+                errors.append(message)
                 continue
-            if message.offset() < self.starts.get(message.partition(), 0):  # left of an earlier assignment
-                continue
-            self.starts.pop(message.partition(), None)
+            number, offset = message.partition(), message.offset()
+            if offset < position.get(number, math.inf):
+                continue  # left over from an assignment that ended within the call that brought it
+            position[number] = offset + 1
+            latest[number] = message
             self.received += 1
             if self.received == 1 or self.received % self.nthMsg == 0:
                 lines.append("Received message: " + printable(message.value()))
-            last[message.partition()] = message
         if lines:
             self.console.say(*lines)
-        for message in last.values() if not self.console.gone else ():
-            self.client.store_offsets(message=message)
-            self.positions[message.partition()] = message.offset() + 1
+        if not self.console.gone:
+            self.next = position
+            for message in latest.values():
+                self.client.store_offsets(message=message)
+        for message in errors:
+            self.check(message)
         return self.received - before
 
-    def check(self, error):
-        """Raise Failure for an error that waiting does not mend, note any other."""
-        if error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED):
-            raise common.Failure(f"topic {self.topic}, group {self.group}: {error.str()}\n"
-                                 "ask for access to them, or name others with -t and -g")
-        if error.code() == error._FATAL or error.fatal():
-            raise common.Failure(error.str())
-        if error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART):  # run() looks after the latter
-            self.console.note(error.str())
+    def check(self, message):
+        """Raise Failure for an error that waiting does not mend, say or mend any other."""
+        error = message.error()
+        if error.code() == error._AUTO_OFFSET_RESET:
+            self.startAnew(message.partition(), error)
+        elif error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED):
+            raise Failure(f"topic {self.cluster.topic}, group {self.group}: {error.str()}\n"
+                          "ask for access to them, or name others with -t and -g")
+        elif error.code() == error._FATAL or error.fatal():
+            raise Failure(error.str())
+        elif error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART):
+            self.console.note(error.str())  # of an unknown topic the cluster reports
+
+    def startAnew(self, number, error):
+        """Go on in a partition whose log does not hold our next offset (any more)."""
+        from confluent_kafka import KafkaException, TopicPartition
+        partition, expected = TopicPartition(self.cluster.topic, number), self.next.get(number, -1)
+        start, why = -1, error.str()
+        with contextlib.suppress(KafkaException):
+            low, high = self.client.get_watermark_offsets(partition, timeout=5)
+            start = high if self.reset == "end" else low
+            if 0 <= expected < low:
+                why = (f"{low - expected} offsets, {expected} to {low - 1}, were deleted before "
+                       "they were shown")
+            elif expected > high:
+                why = f"the log ends at {high}, before offset {expected}: it was made anew"
+        if self.reset == "error":
+            raise Failure(f"partition {number}: {why} (auto.offset.reset=error)")
+        if expected >= 0:
+            self.console.note(f"partition {number}: {why}; going on at {start}")
+        self.next[number] = start
+        self.reassign(number)
+
+    def reassign(self, number):
+        """Tell the client of a partition's new next offset."""
+        from confluent_kafka import TopicPartition
+        parts = {other: TopicPartition(self.cluster.topic, other,
+                                       offset if offset >= 0 else self.resetOffset())
+                 for other, offset in self.next.items()}
+        if self.incremental:
+            self.client.incremental_unassign([parts[number]])
+            self.client.incremental_assign([parts[number]])
+        else:
+            self.client.assign(list(parts.values()))
+
+    def resetOffset(self):
+        """Return the offset that stands for where to begin without a stored one."""
+        from confluent_kafka import OFFSET_BEGINNING, OFFSET_END
+        return OFFSET_BEGINNING if self.reset == "beginning" else OFFSET_END
 
     def close(self):
-        """Leave the group and its offsets in order; without a broker, say that they are not."""
-        def close():
-            common.blockSignals()
-            self.client.close()
-        closing = threading.Thread(target=close, daemon=True)  # it may wait for minutes, deaf to signals
-        closing.start()
-        closing.join(common.STOP_SECONDS)
-        if closing.is_alive():
-            self.console.note("no answer from the broker: the events shown last may be shown again by the next start")
+        """Store the last offsets and leave the group. Say so if the group does not answer."""
+        ended = []
+        closing = threading.Thread(target=self.leave, args=(ended,), daemon=True)
+        closing.start()  # it may wait for minutes, deaf to signals
+        closing.join(STOP_SECONDS)
+        if not ended and self.received:
+            self.console.note("no answer from the group: the events shown last may be shown again "
+                              "by the next start")
+
+    def leave(self, ended):
+        """Commit, while a rebalance may be under way; then close the client. Append to ended."""
+        blockSignals()
+        end = time.monotonic() + STOP_SECONDS
+        stored = not self.commits or self.commit()
+        while not stored and time.monotonic() < end:
+            self.client.poll(0.1)  # what it returns is not shown, and so not stored
+            stored = self.commit()
+        self.client.close()
+        if stored:
+            ended.append(True)
+
+    def commit(self):
+        """Return whether the group has stored the offsets of all that was shown."""
+        from confluent_kafka import KafkaException, TopicPartition
+        shown = [TopicPartition(self.cluster.topic, number, offset)
+                 for number, offset in self.next.items() if offset >= 0]
+        if not shown or not self.received:
+            return True
+        try:
+            return not any(part.error for part in self.client.commit(offsets=shown,
+                                                                     asynchronous=False))
+        except KafkaException:
+            return False
 
 
 def createParser():
     """Return the parser of the command line."""
-    parser, connection = common.createParser("runConsumer", __doc__, EXAMPLES)
+    parser, connection = commandline.createParser("runConsumer", __doc__, EXAMPLES)
     connection.add_argument("-g", "--group", default="consumer-1", metavar="GROUP",
-                            help="consumer group, which goes on where it stopped (default: %(default)s)")
+                            help="consumer group; it goes on where it stopped "
+                                 "(default: %(default)s)")
     loop = parser.add_argument_group("loop")
-    loop.add_argument("-e", "--events", type=common.number(int, 0), default=0, metavar="N",
+    loop.add_argument("-e", "--events", type=commandline.number(int, 0), default=0, metavar="N",
                       help="stop after N events, 0: never (default: %(default)s)")
-    loop.add_argument("--timeout", type=common.number(float, 0), default=0, metavar="SECONDS",
-                      help="stop when nothing arrived for so long, 0: never (default: %(default)s)")
+    loop.add_argument("--timeout", type=commandline.number(float, 0), default=0, metavar="SECONDS",
+                      help="stop when nothing arrived for so long, 0: never "
+                           "(default: %(default)s)")
     output = parser.add_argument_group("output")
-    output.add_argument("-p", "--print_n_msg", type=common.number(int, 1), default=1, metavar="N",
+    output.add_argument("-p", "--print_n_msg", type=commandline.number(int, 1), default=1,
+                        metavar="N",
                         help="print the first and then every Nth event (default: %(default)s)")
     return parser
 
 
-def run(console, argv):
-    """Do what the command line says; return the exit status."""
-    parser = createParser()
-    args = common.parse(parser, console, argv)
-    conf = common.configure(parser, console, args, {**DEFAULTS, "group.id": args.group}, RESERVED)
+def configure(parser, args):
+    """Return librdkafka's configuration."""
+    classic = {} if args.given.get("group.protocol") == "consumer" else CLASSIC
+    conf = commandline.configure(
+        parser, args, {**DEFAULTS, **classic, "group.id": args.group,
+                       "auto.offset.reset": "earliest"}, RESERVED)
     if not conf["group.id"]:
         parser.error("a consumer group has a name")
-    client = common.createClient(parser, console, "Consumer", conf)
-    consume = Consume(args.topic, conf["group.id"], client, console, args.print_n_msg)
+    if conf["auto.offset.reset"] not in RESETS:
+        parser.error(f"property auto.offset.reset is one of {', '.join(RESETS)}")
+    return conf
+
+
+def run(console, argv):
+    """Do what the command line says. Return whether all events that were asked for came."""
+    parser = createParser()
+    with console.interruptible():  # a file of -F may be a pipe that nobody writes to
+        args = commandline.parse(parser, argv)
+    console.secrets = commandline.secrets(args)
+    conf = configure(parser, args)
+    from confluent_kafka import Consumer  # loading it takes longer than --help may take
+
+    from cluster import Cluster
+    # By the library's own reset an event would come from anywhere, without a word: see startAnew().
+    own = {"enable.auto.offset.store": False, "auto.offset.reset": "error"}
     try:
-        with contextlib.suppress(common.Stopped):
-            common.connect(console, client, args, conf["bootstrap.servers"])
+        cluster = Cluster(Consumer, {**conf, **own}, args.topic, console.note)
+    except ValueError as error:
+        parser.error(console.hide(f"configuration: {error}"))
+    consume = Consume(cluster, console, conf, args.print_n_msg)
+    try:
+        with contextlib.suppress(Stopped):
+            lines, note = commandline.serverNotes(args, cluster.servers)
+            console.say(*lines)
+            if note:
+                console.note(note)
+            cluster.connect(lambda: console.signals)
             console.ask("We are ready, press the enter key to continue")
-            cooperative = "cooperative" in conf.get("partition.assignment.strategy", "") or "group.protocol" in conf
-            consume.run(args.events, args.timeout, "incremental_assign" if cooperative else "assign")
+            consume.run(args.events, args.timeout)
     finally:
         consume.close()
-    stopped = [number for number in console.signals if number not in WAYS_OUT]
-    short = not console.signals and consume.received < args.events
-    if short:
-        console.note(f"{consume.received} of {args.events} events arrived" + (
-            f", then none for {args.timeout:g} s" if not console.gone else ""))
-    if not stopped:
-        console.forgetSignals()
-        with contextlib.suppress(common.Stopped):
-            console.ask("Press the enter key to exit the consume application.")
-        stopped = [number for number in console.signals if number not in WAYS_OUT]
+    return finish(console, args, consume.received)
+
+
+def finish(console, args, received):
+    """Ask the last question; return whether all events that were asked for came."""
+    complete = bool(console.signals) or received >= args.events
     if console.gone:
         console.note(console.gone)
-    return 128 + stopped[0] if stopped else 1 if short or console.gone else 0
+    if not complete:
+        why = f", then none for {args.timeout:g} s" if not console.gone else ""
+        console.note(f"{received} of {args.events} events arrived{why}")
+    if set(console.signals) <= console.waysOut:
+        console.forgetSignals()  # Ctrl-C led here; what comes now is a new signal
+        with contextlib.suppress(Stopped):
+            console.ask("Press the enter key to exit the consume application.")
+    return complete
 
 
 def main(argv=None):
     """Run the consumer and return its exit status."""
-    return common.Console("runConsumer", interrupted=0).run(run, argv)
+    return Console("runConsumer", waysOut=[signal.SIGINT]).run(run, argv)
 
 
 if __name__ == "__main__":

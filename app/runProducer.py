@@ -7,145 +7,213 @@ import functools
 import math
 import os
 import random
+import re
 import signal
 import sys
 import time
 
-import common
+import commandline
 import gameplay
+from console import Console, Failure, Stopped
 
 BATCH = 1000  # events handed to the client at once, where so many are due
 QUEUE = "queue.buffering.max.messages", "queue.buffering.max.kbytes"
-DEFAULTS = {"enable.idempotence": True, "partitioner": "murmur2_random",  # that of Kafka's Java clients
-            QUEUE[0]: "100000", QUEUE[1]: "1048576"}
-RESERVED = {"delivery.report.only.error": "every delivery is counted", "transactional.id": "there are no transactions"}
+DEFAULTS = {
+    "enable.idempotence": True,
+    "partitioner": "murmur2_random",  # that of Kafka's Java clients
+    QUEUE[0]: "100000", QUEUE[1]: "1048576",
+    # A broker that starts does not know its topics for a moment. librdkafka then gives up all that
+    # is queued, unless the state of the topic changed in the last 2,000 s (more than 2,147 would be
+    # no number of its kind). It changes whenever what is known of the topic was not refreshed for
+    # 60 s: the library then asks for it anew, and events wait for the answer.
+    "topic.metadata.propagation.max.ms": 2000000,
+    "topic.metadata.refresh.interval.ms": -1,
+    "metadata.max.age.ms": 60000}
+RESERVED = {"delivery.report.only.error": "every delivery is counted",
+            "transactional.id": "there are no transactions"}
 EXAMPLES = """examples:
   python runProducer.py -t gameplay
-  python runProducer.py -t gameplay -l -e 1000 -m 10 -x 50 -p 100"""
+  python runProducer.py -t gameplay -l -e 100 -m 10 -x 50 -p 10"""
 
 
-class Produce:
-    """Publishes what generate() returns as (key, text), and counts what became of it."""
+class Ledger:
+    """What became of each event: the counts, and what is to be shown in order of generation."""
 
-    def __init__(self, topic, client, console, generate, nthMsg=1, window=100000):
-        self.topic, self.client, self.console, self.generate = topic, client, console, generate
-        self.nthMsg = nthMsg
-        self.nextShown = 1                # number of the next event to be shown
-        self.window = window              # how many events may wait for their acknowledgement
+    def __init__(self, nthMsg=1):
+        self.nthMsg = nthMsg                # the first and then every nth event is shown
+        self.nextShown = 1                  # number of the next event to be shown
         self.produced = self.delivered = self.failed = 0
-        self.reason = None                # why events cannot be delivered, once there is one
-        self.toShow = collections.deque()  # of each event to be shown [its text, None before its acknowledgement]
-        self.seen = 0                     # delivered at the last look
-        self.answered = time.monotonic()  # when that last grew, or nothing was waited for
-        self.start, self.asked, self.drawAt = 0, 0, math.inf  # of the progress line
+        self.reason = None                  # why the first of the failed events failed
+        self.unshown = collections.deque()  # [text, whether delivered] of events to be shown
 
-    def acked(self, err, _msg):
-        """Count a delivery report: librdkafka's callback."""
-        if err is None:
+    def enter(self, messages):
+        """Count generated messages; give those to be shown a callback for their delivery report."""
+        first = self.produced + 1
+        self.produced += len(messages)
+        while self.nextShown <= self.produced:
+            message = messages[self.nextShown - first]
+            event = [message["value"], None]
+            self.unshown.append(event)
+            message["callback"] = functools.partial(self.reportShown, event)
+            self.nextShown += self.nthMsg - self.nextShown % self.nthMsg
+
+    def report(self, error, _message):
+        """Count a delivery report: the callback of events that are not shown."""
+        if error is None:
             self.delivered += 1
         else:
             self.failed += 1
-            self.reason = self.reason or err.str()
+            self.reason = self.reason or error.str()
 
-    def ackedToShow(self, slot, err, msg):
-        """Do the same for an event with a place in toShow, and say there what is to be shown."""
-        self.acked(err, msg)
-        slot[0] = "" if err else msg.value().decode()
+    def reportShown(self, event, error, message):
+        """Count a delivery report of an event that is to be shown if it was delivered."""
+        event[1] = error is None
+        self.report(error, message)
+
+    def waiting(self):
+        """Return how many events wait for their delivery report."""
+        return self.produced - self.delivered - self.failed
+
+    def shown(self):
+        """Return, once each, the texts of delivered events that no earlier event holds back."""
+        texts = []
+        while self.unshown and self.unshown[0][1] is not None:
+            text, delivered = self.unshown.popleft()
+            if delivered:
+                texts.append(text)
+        return texts
+
+    def giveUp(self):
+        """Count what waits as failed: nothing holds back a later event any more."""
+        self.failed += self.waiting()
+        for event in self.unshown:
+            event[1] = bool(event[1])
+
+    def summary(self, reason):
+        """Return the three counts and a reason as a line of text."""
+        return (f"{self.produced} produced, {self.delivered} delivered, "
+                f"{self.failed} failed: {reason}")
+
+
+class Progress:
+    """The progress line of a loop."""
+
+    def __init__(self, events):
+        """events: how many are asked for, math.inf for no end."""
+        self.events, self.start = events, time.monotonic()
+        self.due = self.start + 1
+
+    def line(self, delivered):
+        """Return the line, None if it is not due."""
+        now = time.monotonic()
+        if now < self.due:
+            return None
+        self.due = now + 1
+        rate = delivered / (now - self.start)
+        if self.events == math.inf or not rate:
+            return f"{delivered:,} delivered, {rate:,.1f}/s"
+        seconds = min(int((self.events - delivered) / rate), 10 ** 9)
+        return (f"{delivered:,} of {self.events:,} delivered, {rate:,.1f}/s, "
+                f"{datetime.timedelta(seconds=seconds)} left")
+
+
+class Produce:
+    """Publishes what generate() returns as (key, text)."""
+
+    def __init__(self, cluster, console, generate, nthMsg=1, window=100000):
+        self.cluster, self.console, self.generate = cluster, console, generate
+        self.window = window  # how many events may wait for their delivery report
+        self.ledger = Ledger(nthMsg)
+        self.progress = None  # that of a loop
+        self.lost = None      # why waiting is pointless
 
     def generateAndPublish(self, count):
-        """Generate so many events and queue them, for which there must be room."""
-        batch, first = [], self.produced + 1
+        """Generate so many events and queue them. There must be room for them."""
+        batch = []
         for _ in range(count):
             key, text = self.generate()
             batch.append({"key": str(key), "value": text})
-        while self.nextShown < first + count:
-            self.toShow.append([None])
-            batch[self.nextShown - first]["callback"] = functools.partial(self.ackedToShow, self.toShow[-1])
-            self.nextShown += self.nthMsg - self.nextShown % self.nthMsg
-        self.produced += count
-        if self.client.produce_batch(self.topic, batch, on_delivery=self.acked) < count:
+        self.ledger.enter(batch)
+        queued = self.cluster.client.produce_batch(
+            self.cluster.topic, batch, on_delivery=self.ledger.report)
+        if queued < count:
             for message in batch:
                 if "_error" in message:
-                    message.get("callback", self.acked)(message["_error"], None)
+                    message.get("callback", self.ledger.report)(message["_error"], None)
 
     def room(self):
-        """Return how many events can be queued. Beyond it the client refuses some of a batch, and order is lost."""
-        return max(self.window - max(len(self.client), len(self.toShow)), 0)
+        """Return how many events can be queued.
 
-    def waiting(self):
-        """Return how many events are not acknowledged yet."""
-        return self.produced - self.delivered - self.failed
+        Beyond it the client refuses some of a batch, and offering these again changes the order.
+        """
+        taken = max(len(self.cluster.client), len(self.ledger.unshown))
+        return max(self.window - taken, 0)
 
-    def stopping(self):
-        """Return why no more events are to be generated, None as long as they are."""
-        if self.reason:
-            return self.reason
-        return f"stopped by {signal.Signals(self.console.signals[0]).name}" if self.console.signals else self.console.gone
+    def stopReason(self):
+        """Return why no more events are to be generated, None while there is no reason."""
+        if self.ledger.reason or self.lost:
+            return self.ledger.reason or self.lost
+        if self.console.signals:
+            return f"stopped by {signal.Signals(self.console.signals[0]).name}"
+        return self.console.gone
 
-    def serve(self, seconds):
-        """Handle acknowledgements for up to so many seconds, less where one comes in; then report."""
-        self.console.serve(self.client.poll, seconds)
+    def serve(self, wait, seconds):
+        """Serve delivery reports with the client's poll() or flush(), then print what is due."""
+        delivered = self.ledger.delivered
+        self.cluster.serve(wait, seconds)
         self.show()
-        now = time.monotonic()
-        if self.delivered > self.seen:
-            self.console.brokerBack()
-        if self.delivered > self.seen or not self.waiting():
-            self.seen, self.answered = self.delivered, now
-        elif now > self.answered + common.SILENCE_SECONDS and not self.console.away:
-            self.reason = self.reason or common.lookAfter(self.console, self.client, self.topic, self.answered)
-            self.answered = self.console.away or time.monotonic()
-        if now >= self.drawAt:
-            self.drawAt = now + 1
-            self.console.draw(self.progress(now - self.start))
+        if self.ledger.delivered > delivered:
+            self.cluster.watch.progress()
+        self.lost = self.cluster.report()
+        line = self.progress and self.progress.line(self.ledger.delivered)
+        if line:
+            self.console.draw(line)
 
     def show(self):
-        """Show what is acknowledged, in order of generation."""
-        lines = []
-        while self.toShow and self.toShow[0][0] is not None:
-            lines += ["Message produced: " + text for text in self.toShow.popleft() if text]
-        if lines:
-            self.console.say(*lines)
-
-    def progress(self, seconds):
-        """Return the progress line of a loop that has run for so many seconds."""
-        rate, left = self.delivered / seconds, self.asked - self.delivered
-        if left == math.inf or not rate:
-            return f"{self.delivered:,} delivered, {rate:,.1f}/s"
-        left = datetime.timedelta(seconds=min(int(left / rate), 10 ** 9))
-        return f"{self.delivered:,} of {self.asked:,} delivered, {rate:,.1f}/s, {left} left"
+        """Print what was delivered and is to be shown."""
+        texts = self.ledger.shown()
+        if texts:
+            self.console.say(*["Message produced: " + text for text in texts])
 
     def loop(self, events, minLatency, maxLatency, pauses):
-        """Publish so many events, 0 for no end, and pause between any two for some ms drawn from a random.Random."""
+        """Publish so many events, 0 for no end.
+
+        Between two of them is a pause of minLatency to maxLatency ms, drawn from pauses, a
+        random.Random. Due times add up: what delays one event delays none after it.
+        """
         self.console.say("Generating and publishing event in loop")
-        self.start = due = time.monotonic()
-        self.asked, self.drawAt = events or math.inf, self.start + 1
-        while not self.stopping():
-            now = time.monotonic()
-            room = min(self.room(), BATCH, self.asked - self.produced)
+        due, asked, ledger = time.monotonic(), events or math.inf, self.ledger
+        self.progress = Progress(asked)
+        while ledger.produced < asked and not self.stopReason():
+            room = min(self.room(), BATCH, asked - ledger.produced)
             count = 0 if maxLatency else room
-            while due <= now and count < room:  # due times add up: what delays one event delays none after it
+            now = time.monotonic()
+            while due <= now and count < room:
                 due += pauses.uniform(minLatency, maxLatency) / 1000
                 count += 1
             if count:
                 self.generateAndPublish(count)
-            if self.produced == self.asked:
-                break
-            self.serveUntil(due if room else now + 0.05)
+            if ledger.produced < asked:
+                self.serveUntil(due) if room else self.makeRoom()
 
     def serveUntil(self, due):
-        """Handle acknowledgements until that time.monotonic(), and no longer than it makes sense to go on."""
+        """Serve delivery reports until that time.monotonic(), or until there is reason to stop."""
         left = 0
         while True:
-            self.serve(min(left, 0.1))
+            self.serve(self.cluster.client.poll, min(left, 0.1))
             left = due - time.monotonic()
-            if left < 0.001 or self.stopping():
+            if left < 0.001 or self.stopReason():
                 break
         if 0 < left < 0.001:  # poll() waits for whole milliseconds only
             time.sleep(left)
 
+    def makeRoom(self):
+        """Serve delivery reports of a full queue, without waiting for linger.ms."""
+        self.serve(self.cluster.client.flush, 0.05)
+
     def oneByOne(self):
         """Publish an event for each Y."""
-        while not self.stopping():
+        while not self.stopReason():
             answer = self.console.ask("Press 'Y' to continue, 'N' to exit.")
             if answer is None or answer.upper() == "N":
                 break
@@ -155,55 +223,115 @@ class Produce:
                 self.settle()
 
     def settle(self):
-        """Wait until all events are acknowledged or have failed, the topic is gone, or a second signal comes in."""
+        """Wait until no event waits, until waiting is pointless, or for a second signal."""
         start, told = time.monotonic(), False
-        self.serve(0)
-        while self.waiting() and len(self.console.signals) < 2 and (self.failed or not self.reason):
-            self.console.serve(self.client.flush, 0.1)  # which does not wait for linger.ms
-            self.serve(0)
-            if self.waiting() and time.monotonic() > start + 1 and not told:
+        while self.ledger.waiting() and len(self.console.signals) < 2 and not self.lost:
+            self.serve(self.cluster.client.flush, 0.1)  # which does not wait for linger.ms
+            if self.ledger.waiting() and time.monotonic() > start + 1 and not told:
                 told = True
-                self.console.note(f"waiting for {self.waiting()} acknowledgements; Ctrl-C gives up")
+                self.console.note(f"waiting for {self.ledger.waiting()} acknowledgements; "
+                                  "Ctrl-C gives up")
+        self.serve(self.cluster.client.poll, 0)
 
     def finish(self, doLoop):
-        """Deliver what is queued and say what became of it; return whether all of it was delivered."""
+        """Deliver what is queued, say what became of it, and return whether all was delivered."""
         self.settle()
-        for slot in self.toShow:  # no event that was given up holds back a later one any more
-            slot[0] = slot[0] or ""
+        self.ledger.giveUp()
         self.show()
-        undelivered, reason = self.produced - self.delivered, self.stopping()
         if doLoop or self.console.signals:
-            self.console.say(f"Finished publishing: {self.delivered} messages.")
-        error = self.console.error
-        if undelivered and error:  # a fatal one is the reason that the reports leave out
-            reason = error.str() if error.fatal() else f"{reason}; {error.str()}"
-        if undelivered and self.console.behind:
-            reason = f"{reason}; {self.console.behind}"
-        if reason:
-            self.console.note(f"{self.produced} produced, {self.delivered} delivered, {undelivered} failed: {reason}")
-        return not undelivered
+            self.console.say(f"Finished publishing: {self.ledger.delivered} messages.")
+        reasons = [self.stopReason()]
+        if self.ledger.failed:
+            reasons.append(self.cluster.why())
+        if any(reasons):
+            known = dict.fromkeys(filter(None, reasons))  # each once
+            self.console.note(self.ledger.summary("; ".join(known)))
+        return not self.ledger.failed
+
+
+def bound(text):
+    """Argparse type: NAME=VALUE, a bound of gameplay.py and a whole number, as a pair."""
+    name, _, value = (part.strip() for part in text.partition("="))
+    if name not in gameplay.BOUNDS or not re.fullmatch(r"-?[0-9]{1,18}", value):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not NAME=VALUE with a whole number and "
+                                         f"one of the names {', '.join(gameplay.BOUNDS)}")
+    return name, int(value)
 
 
 def createParser():
     """Return the parser of the command line."""
-    parser, connection = common.createParser("runProducer", __doc__, EXAMPLES)
+    parser, connection = commandline.createParser("runProducer", __doc__, EXAMPLES)
     connection.add_argument("--embedded", action="store_true",
-                            help="publish to a broker inside this process, which goes when it ends; not with -b")
-    number = common.number(int, 0)
+                            help="publish to a broker inside this process, which goes when it "
+                                 "ends; not together with -b")
+    count = commandline.number(int, 0)
     loop = parser.add_argument_group("loop")
-    loop.add_argument("-l", "--loop", action="store_true", help="run in a loop, without asking for each event")
-    loop.add_argument("-e", "--events", type=number, default=10, metavar="N",
+    loop.add_argument("-l", "--loop", action="store_true",
+                      help="publish event after event, without a question for each")
+    loop.add_argument("-e", "--events", type=count, default=10, metavar="N",
                       help="number of events, 0 for no end (default: %(default)s)")
-    loop.add_argument("-m", "--min_latency", type=number, default=500, metavar="MS",
-                      help="least pause between events, in milliseconds (default: %(default)s)")
-    loop.add_argument("-x", "--max_latency", type=number, default=1000, metavar="MS",
-                      help="longest pause; each is drawn uniformly from least to longest (default: %(default)s)")
-    loop.add_argument("--seed", type=common.number(int, -2 ** 63), metavar="N",
-                      help="the same players, games, stakes, wins and pauses every time (default: new ones)")
+    loop.add_argument("-m", "--min_latency", type=count, default=500, metavar="MS",
+                      help="shortest pause between two events, in milliseconds "
+                           "(default: %(default)s)")
+    loop.add_argument("-x", "--max_latency", type=count, default=1000, metavar="MS",
+                      help="longest pause; each one is drawn at random from shortest to longest "
+                           "(default: %(default)s)")
+    game = parser.add_argument_group("game")
+    game.add_argument("--seed", type=commandline.number(int, -2 ** 63), metavar="N",
+                      help="the same players, games, stakes, wins and pauses in every run with "
+                           "this number")
+    game.add_argument("--set", action="append", default=[], type=bound,
+                      metavar="NAME=VALUE",
+                      help="change a bound of gameplay.py for this run, such as "
+                           "maxPlayerId=10000; may be repeated")
     output = parser.add_argument_group("output")
-    output.add_argument("-p", "-n", "--print_n_msg", type=common.number(int, 1), default=100, metavar="N",
-                        help="in a loop: print the first and then every Nth event (default: %(default)s)")
+    output.add_argument("-p", "-n", "--print_n_msg", type=commandline.number(int, 1), default=100,
+                        metavar="N",
+                        help="in a loop: print the first and then every Nth event "
+                             "(default: %(default)s)")
     return parser
+
+
+def checkArguments(parser, args):
+    """Exit with a usage error for flags that contradict each other."""
+    if args.min_latency > args.max_latency:
+        parser.error(f"the shortest pause, -m {args.min_latency}, is above the longest, "
+                     f"-x {args.max_latency}")
+    if args.embedded and args.bootstrap:
+        parser.error("-b cannot be set: --embedded brings its own broker")
+
+
+def configure(parser, args):
+    """Return librdkafka's configuration and how many events may wait in its queue."""
+    reserved = dict(RESERVED)
+    if args.embedded:
+        reserved["bootstrap.servers"] = "--embedded brings its own broker"
+    # Each request wakes us up: of 1,000 events/s, 5 ms would cost a third more CPU time than 50.
+    # At full speed requests are large as it is, and with more than 10 ms more events are under way
+    # than fit into a core's cache.
+    linger = {"linger.ms": 50 if args.max_latency else 10}
+    conf = commandline.configure(parser, args, {**DEFAULTS, **linger}, reserved)
+    for key in ("acks", "request.required.acks"):
+        if conf.get(key) == "0":
+            parser.error(f"property {key} cannot be 0: only what was acknowledged is counted")
+    try:
+        messages, kbytes = (commandline.number(int, 1)(conf[name]) for name in QUEUE)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"{QUEUE[0]}, {QUEUE[1]}: {error}")
+    if args.embedded:
+        conf["test.mock.num.brokers"] = 1
+    return conf, min(messages, kbytes * 4)  # an event takes less than 256 bytes
+
+
+def setUpGame(parser, args):
+    """Set the bounds and the seed of the game; exit with a usage error if they make no game."""
+    for name, value in args.set:
+        setattr(gameplay, name, value)
+    try:
+        gameplay.checkBounds()
+    except ValueError as error:
+        parser.error(f"gameplay.py: {error}")
+    gameplay.seed(args.seed)
 
 
 def embeddedServer(client):
@@ -213,65 +341,64 @@ def embeddedServer(client):
         broker = client.list_topics(timeout=5).brokers[1]
         return f"{broker.host}:{broker.port}"
     except KafkaException as error:
-        raise common.Failure(f"the embedded broker does not answer: {error.args[0].str()}\nleave out -X and -F")
+        raise Failure(f"the embedded broker does not answer: {error.args[0].str()}\n"
+                      "leave out -X and -F")
+
+
+def connect(console, cluster, args):
+    """Say which server is used, and return when it has the topic."""
+    if args.embedded:
+        cluster.servers = embeddedServer(cluster.client)
+        flag = "-X bootstrap.servers=" if os.environ.get("BOOTSTRAP_SERVERS") else "-b "
+        console.note(f"an embedded broker listens on {cluster.servers}; "
+                     "to read from it, in a second terminal:\n"
+                     f"python runConsumer.py -t {args.topic} {flag}{cluster.servers}")
+    lines, note = commandline.serverNotes(args, cluster.servers)
+    console.say(*lines)
+    if note:
+        console.note(note)
+    cluster.connect(lambda: console.signals)
 
 
 def run(console, argv):
-    """Do what the command line says; return the exit status."""
+    """Do what the command line says. Return whether all events were delivered."""
     parser = createParser()
-    args = common.parse(parser, console, argv)
-    if args.min_latency > args.max_latency:
-        parser.error(f"the least pause, -m {args.min_latency}, is above the longest, -x {args.max_latency}")
-    reserved = dict(RESERVED)
-    if args.embedded:
-        reserved["bootstrap.servers"] = "--embedded brings its own broker"
-        if args.bootstrap:
-            parser.error("-b cannot be set: --embedded brings its own broker")
-    # Each request wakes us up: of 1,000 events/s, 5 ms would cost a third more CPU time than 50. At full speed the
-    # requests are large as it is, and with more than 10 ms more events are under way than fit into a core's cache.
-    linger = {"linger.ms": 50 if args.max_latency else 10}
-    conf = common.configure(parser, console, args, {**DEFAULTS, **linger}, reserved)
+    with console.interruptible():  # a file of -F may be a pipe that nobody writes to
+        args = commandline.parse(parser, argv)
+    console.secrets = commandline.secrets(args)
+    checkArguments(parser, args)
+    conf, window = configure(parser, args)
+    setUpGame(parser, args)
+    from confluent_kafka import Producer  # loading it takes longer than --help may take
+
+    from cluster import Cluster
     try:
-        messages, kbytes = (common.number(int, 1)(conf[name]) for name in QUEUE)
-        gameplay.checkBounds()
-    except argparse.ArgumentTypeError as error:
-        parser.error(f"{QUEUE[0]}, {QUEUE[1]}: {error}")
+        cluster = Cluster(Producer, conf, args.topic, console.note)
     except ValueError as error:
-        parser.error(f"gameplay.py: {error}")
-    gameplay.seed(args.seed)
-    if args.embedded:
-        conf["test.mock.num.brokers"] = 1
-    client = common.createClient(parser, console, "Producer", conf)
-    produce = Produce(args.topic, client, console, gameplay.generateGamePlay, args.print_n_msg if args.loop else 1,
-                      min(messages, kbytes * 4))  # an event takes less than 256 bytes
+        parser.error(console.hide(f"configuration: {error}"))
+    produce = Produce(cluster, console, gameplay.generateGamePlay,
+                      args.print_n_msg if args.loop else 1, window)
     if args.loop:
-        console.say(f"Running in a loop. Number loops: {args.events or 'endless'} Min latency: {args.min_latency} "
-                    f"Max latency: {args.max_latency} Printing every {args.print_n_msg}:th message.")
-    with contextlib.suppress(common.Stopped):
+        console.say(f"Running in a loop. Number loops: {args.events or 'endless'} "
+                    f"Min latency: {args.min_latency} Max latency: {args.max_latency} "
+                    f"Printing every {args.print_n_msg}:th message.")
+    with contextlib.suppress(Stopped):
         console.ask("We are ready, press the enter key to continue")
-        servers = conf["bootstrap.servers"]
-        if args.embedded:
-            servers = embeddedServer(client)
-            flag = "-X bootstrap.servers=" if os.environ.get("BOOTSTRAP_SERVERS") else "-b "
-            console.note(f"an embedded broker listens on {servers}; to read from it, in a second terminal:\n"
-                         f"python runConsumer.py -t {args.topic} {flag}{servers}")
-        common.connect(console, client, args, servers)
+        connect(console, cluster, args)
         if args.loop:
             produce.loop(args.events, args.min_latency, args.max_latency, random.Random(args.seed))
         else:
             produce.oneByOne()
     delivered = produce.finish(args.loop)
-    with contextlib.suppress(common.Stopped):
+    with contextlib.suppress(Stopped):
         if not console.signals:
             console.ask("Press the enter key to exit")
-    if delivered and console.signals:
-        return console.status()
-    return 0 if delivered and not console.gone else 1
+    return delivered
 
 
 def main(argv=None):
     """Run the producer and return its exit status."""
-    return common.Console("runProducer").run(run, argv)
+    return Console("runProducer").run(run, argv)
 
 
 if __name__ == "__main__":

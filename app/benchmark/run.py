@@ -25,7 +25,7 @@ from statistics import mean, median
 APP = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(APP), str(APP / "tests")]
 import apacheKafka
-import common
+import commandline
 import gameplay
 
 # confluent_kafka stays out of this process: Linux says of no child that its peak memory was below its parent's.
@@ -296,9 +296,9 @@ def run(args):
 def main(argv=None):
     """Run the benchmark and return its exit status."""
     parser = argparse.ArgumentParser(prog="run", usage="python app/benchmark/run.py [options]", description=__doc__)
-    parser.add_argument("--rounds", type=common.number(int, 1), default=5, metavar="N",
+    parser.add_argument("--rounds", type=commandline.number(int, 1), default=5, metavar="N",
                         help="rounds that count, after one that does not (default: %(default)s)")
-    parser.add_argument("--events", type=common.number(int, 1000), default=1000000, metavar="N",
+    parser.add_argument("--events", type=commandline.number(int, 1000), default=1000000, metavar="N",
                         help="events of a run (default: %(default)s)")
     parser.add_argument("--long", action="store_true", help="memory for 10,000,000 events as well")
     args = parser.parse_args(argv)

@@ -1,7 +1,9 @@
 """The grounds that the tests stand on, and what they use to run the scripts as a user does."""
 import contextlib
+import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +18,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 APP = Path(__file__).parent.parent
 sys.path.insert(0, str(APP))
 import apacheKafka  # noqa: E402
+import console  # noqa: E402
+import gameplay  # noqa: E402
 
 LIMIT = 120  # seconds after which whatever a test waits for will not come any more
 
@@ -40,6 +44,22 @@ def run(script, *arguments, env=None, **options):
     """Run a script to its end without a terminal."""
     options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": LIMIT, **options}
     return subprocess.run(command(script, *arguments), cwd=APP, env=env or environment(), **options)
+
+
+def runHere(script, *arguments):
+    """Run a script's main() in this process. Return its exit status; leave signals as they were."""
+    module = importlib.import_module(script)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    handlers = {number: signal.getsignal(number) for number in console.SIGNALS}
+    bounds = {name: getattr(gameplay, name) for name in gameplay.BOUNDS}
+    try:
+        return module.main(list(map(str, arguments)))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for name, value in bounds.items():
+            setattr(gameplay, name, value)
 
 
 def terminal(script, *arguments, env=None, **options):

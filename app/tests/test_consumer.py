@@ -5,10 +5,11 @@ from collections import Counter
 
 import apacheKafka
 import pytest
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 from conftest import Process, byPlayer, environment, events, run
 
 import runConsumer
+from console import Console, Failure
 
 HOSTILE = {
     b"": "", b"plain": "plain", b"\xff\xfe": "\\xff\\xfe", b"\x1b[2J\x1b]0;title\x07": "\\x1b[2J\\x1b]0;title\\x07",
@@ -123,20 +124,109 @@ def test_twoOfOneGroupShareTheTopic(kafka):
                for texts in byPlayer(second.shown()).values()))
 
 
-class NoGroup:
-    """A client whose group does not answer."""
+class FakeMessage:
+    """A message, or an error of a partition, as the client hands it over."""
+
+    def __init__(self, partition, offset, error=None):
+        self.values = {"partition": partition, "offset": offset, "error": error, "value": b"%d" % offset}
+
+    def __getattr__(self, name):
+        return lambda: self.values[name]
+
+
+class FakeClient:
+    """A client whose group has stored some offsets, or does not answer."""
+
+    def __init__(self, stored=None, low=0, high=0):
+        self.answer, self.marks, self.assigned, self.stored = stored, (low, high), {}, {}
 
     def committed(self, partitions, timeout):
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        if self.answer is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return [TopicPartition("topic", part.partition, self.answer.get(part.partition, OFFSET_INVALID)) for part in partitions]
 
     def assign(self, partitions):
-        self.assigned = [(partition.partition, partition.offset) for partition in partitions]
+        self.assigned = {part.partition: part.offset for part in partitions}
+
+    def get_watermark_offsets(self, partition, timeout):
+        return self.marks
+
+    def store_offsets(self, message):
+        self.stored[message.partition()] = message.offset() + 1
 
 
-def test_partitionsComeBackWithoutWordFromTheGroup():
-    client = NoGroup()
-    consumer = runConsumer.Consume("topic", "group", client, console=None)
-    consumer.positions, consumer.starts = {0: 7}, {0: 3, 1: 50}  # 7: shown since; 50: of an assignment that is over
-    consumer.onAssign("assign", client, [TopicPartition("topic", 0), TopicPartition("topic", 1)])
-    assert client.assigned == [(0, 7), (1, OFFSET_INVALID)]  # which stands for what the group has stored
-    assert consumer.starts == {0: 7, 1: -1}
+class FakeCluster:
+    """A cluster with a client of ours."""
+
+    def __init__(self, client):
+        self.client, self.topic = client, "topic"
+
+
+def consumer(reset="earliest", **client):
+    """Return a Consume on a FakeClient."""
+    return runConsumer.Consume(FakeCluster(FakeClient(**client)), Console("test"),
+                               {"group.id": "group", "auto.offset.reset": reset})
+
+
+def partitions(*numbers):
+    """Return these partitions as a callback of the group has them."""
+    return [TopicPartition("topic", number) for number in numbers]
+
+
+def shown(capfd):
+    """Return the offsets of the events shown since the last look."""
+    return [int(text) for text in events(capfd.readouterr().out)]
+
+
+@pytest.mark.parametrize("reset, start", [("earliest", OFFSET_BEGINNING), ("latest", OFFSET_END), ("error", OFFSET_INVALID)])
+def test_assignmentBeginsWhereTheGroupStopped(reset, start):
+    consume = consumer(reset, stored={0: 7})
+    consume.onAssign(consume.client, partitions(0, 1))
+    assert consume.client.assigned == {0: 7, 1: start} and consume.next == {0: 7, 1: -1}
+
+
+def test_lostPartitionsGoOnAfterWhatWasShown():
+    consume = consumer()  # its group does not answer
+    consume.next = {0: 7, 1: 9}
+    consume.onLost(consume.client, partitions(0, 1))
+    consume.onAssign(consume.client, partitions(0, 2))
+    assert consume.client.assigned == {0: 7, 2: OFFSET_INVALID}  # which stands for what the group has stored
+
+
+def test_groupThatIsAheadWins():
+    consume = consumer(stored={0: 12})
+    consume.next = {0: 7}
+    consume.onLost(consume.client, partitions(0))
+    consume.onAssign(consume.client, partitions(0))
+    assert consume.client.assigned == {0: 12}
+
+
+def test_leftOverMessagesAreNotShown(capfd):
+    consume = consumer(stored={0: 5, 1: 5})
+    consume.onAssign(consume.client, partitions(0, 1))
+    consume.onRevoke(consume.client, partitions(1))
+    assert consume.show([FakeMessage(0, 3), FakeMessage(0, 5), FakeMessage(1, 5), FakeMessage(0, 6), FakeMessage(0, 5)]) == 2
+    assert shown(capfd) == [5, 6] and consume.client.stored == {0: 7}
+
+
+RESET = KafkaError(KafkaError._AUTO_OFFSET_RESET, "gone")
+
+
+@pytest.mark.parametrize("low, high, said", [
+    (50, 80, "test: partition 0: 40 offsets, 10 to 49, were deleted before they were shown; going on at 50\n"),
+    (0, 4, "test: partition 0: the log ends at 4, before offset 10: it was made anew; going on at 0\n")])
+def test_logThatDoesNotHoldTheNextOffset(capfd, low, high, said):
+    consume = consumer(stored={0: 10, 1: 3}, low=low, high=high)
+    consume.onAssign(consume.client, partitions(0, 1))
+    consume.show([FakeMessage(0, 10, RESET), FakeMessage(1, 3)])
+    assert consume.client.assigned == {0: low, 1: 4}
+    assert consume.show([FakeMessage(0, low), FakeMessage(1, 3)]) == 1
+    out, err = capfd.readouterr()
+    assert events(out) == ["3", str(low)] and err == said
+
+
+def test_resetThatIsAnError():
+    consume = consumer("error", stored={0: 10}, low=50, high=80)
+    consume.onAssign(consume.client, partitions(0))
+    with pytest.raises(Failure, match="partition 0: 40 offsets, 10 to 49, were deleted before they were shown"):
+        consume.show([FakeMessage(0, 10, RESET)])

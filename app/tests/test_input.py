@@ -10,7 +10,9 @@ import threading
 
 import apacheKafka
 import pytest
-from conftest import APP, LIMIT, Process, apache, command, environment, run
+from conftest import APP, LIMIT, Process, apache, command, environment, run, runHere
+
+import gameplay
 
 SCRIPTS = ["runProducer", "runConsumer"]
 WRONG = [
@@ -25,54 +27,102 @@ WRONG = [
         ["-F", sys.executable], ["-F", "/dev/zero"], ["--unknown"], ["extra"], ["-t"]))]
 PRODUCER = [["-l", "-m", "-1"], ["-m", "50", "-x", "10"], ["-m", "2000"], ["-x", "x"], ["--seed", "x"], ["--seed", "9" * 5000],
             ["--embedded", "-b", "h:1"], ["--embedded", "-X", "bootstrap.servers=h:1"], ["-X", "acks=1"], ["-n", "0"],
-            ["-X", "delivery.report.only.error=true"], ["-X", "transactional.id=x"], ["-X", "queue.buffering.max.messages=0"]]
+            ["-X", "delivery.report.only.error=true"], ["-X", "transactional.id=x"], ["-X", "queue.buffering.max.messages=0"],
+            ["-X", "acks=0"], ["-X", "enable.idempotence=false", "-X", "request.required.acks=0"], ["--set", "x=1"]]
 CONSUMER = [["-g", ""], ["-X", "group.id="], ["--timeout", "-1"], ["--timeout", "nan"], ["--timeout", "inf"], ["--timeout", "x"],
-            ["-X", "enable.auto.offset.store=true"], ["-g", "\udcff"]]
+            ["-X", "enable.auto.offset.store=true"], ["-g", "\udcff"], ["-X", "auto.offset.reset=x"],
+            ["-X", "group.protocol=x"], ["-X", "partition.assignment.strategy=range,cooperative-sticky"],
+            ["-X", "group.protocol=consumer", "-X", "session.timeout.ms=6000"]]
 
 
-def usageError(script, arguments, **options):
+def checkUsageError(script, status, out, err):
     """Require usage and one line of error, before anything else, and return that line."""
-    ended = run(script, *arguments, **options)
-    assert (ended.returncode, ended.stdout) == (2, ""), ended
-    lines = ended.stderr.split("\n")
-    assert len(lines) == 3 and lines[0].startswith("usage: ") and lines[1].startswith(f"{script}: error: "), ended.stderr
-    assert len(lines[1]) < 300
-    return lines[1]
+    assert (status, out) == (2, ""), (status, out, err)
+    usage, error, end = err.split("\n")
+    assert usage.startswith("usage: ") and error.startswith(f"{script}: error: ") and end == ""
+    assert len(error) < 300
+    return error
+
+
+@pytest.fixture
+def usageError(capfd):
+    """Return a function that runs a script in this process and requires a usage error of it."""
+    def require(script, arguments):
+        status = runHere(script, *arguments)
+        return checkUsageError(script, status, *capfd.readouterr())
+    return require
 
 
 @pytest.mark.parametrize("script, arguments", [
     *((script, arguments) for script in SCRIPTS for arguments in WRONG),
     *(("runProducer", ["-t", "t", *arguments]) for arguments in PRODUCER),
     *(("runConsumer", ["-t", "t", *arguments]) for arguments in CONSUMER)], ids=lambda value: ascii(value)[:60])
-def test_wrongArguments(script, arguments):
+def test_wrongArguments(usageError, script, arguments):
     usageError(script, arguments)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
+def test_wrongArgumentInAProcessOfItsOwn(script):
+    ended = run(script, "-t", "t", "-e", "x")
+    checkUsageError(script, ended.returncode, ended.stdout, ended.stderr)
+
+
+@pytest.mark.parametrize("bounds", [["maxPlayer=1"], ["=1"], ["minStake"], ["minStake="], ["minStake=x"], ["minStake=1.5"],
+                                    ["winModulu=0"], ["minStake=301"], ["minWin=1", "maxWin=0"], ["minGameId=" + "9" * 5000]])
+def test_wrongBounds(usageError, bounds):
+    line = usageError("runProducer", ["-t", "t", *(word for bound in bounds for word in ("--set", bound))])
+    assert "winModulu" in line or "minStake 301 to maxStake 300" in line or "minWin 1 to maxWin 0" in line
+
+
+def test_editedBoundsThatMakeNoGame(usageError, monkeypatch):
+    monkeypatch.setattr(gameplay, "minStake", 500)
+    line = usageError("runProducer", ["-t", "t", "--embedded"])
+    assert line.endswith("gameplay.py: minStake 500 to maxStake 300 is no range of whole numbers")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("value", [" = localhost:9092", " ", ",", "host:abc", "http://host:1"])
-def test_wrongVariable(script, value):
-    line = usageError(script, ["-t", "t"], env=environment(BOOTSTRAP_SERVERS=value))
+def test_wrongVariable(usageError, monkeypatch, script, value):
+    monkeypatch.setenv("BOOTSTRAP_SERVERS", value)
+    line = usageError(script, ["-t", "t"])
     assert "environment variable BOOTSTRAP_SERVERS" in line
 
 
 @pytest.mark.parametrize("text, place", [
     ("bootstrap.servers=h:1\nfoo\n", "line 2"), ("# a\n\n=x\n", "line 3"), ("Foo Bar=x\n", "line 1"),
     ("sasl.password\n", "line 1"), ("bootstrap.servers=h:x\n", "line 1"), (b"client.id=\xff\n", "UTF-8"), ("client.id=a\0b", "UTF-8")])
-def test_wrongFile(tmp_path, text, place):
+def test_wrongFile(usageError, tmp_path, text, place):
     path = tmp_path / "kafka.properties"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert place in usageError("runConsumer", ["-t", "t", "-F", path])
+    assert place in usageError("runConsumer", ["-t", "t", "-F", str(path)])
 
 
-@pytest.mark.parametrize("arguments", [
-    ["-X", "sasl.password", "hunter2"], ["-X", "sasl.password=", "hunter2"], ["-X", "hunter2"], ["-X", "sasl.passwrod=hunter2"],
-    ["-X", "sasl.password=hunter2", "-X", "foo=bar"], ["-X", "sasl.password=hunter2", "sasl.mechanism=x"],
-    ["-X", "bootstrap.servers=user:hunter2@host:1"], ["-X", "sasl.password:hunter2=x"], ["--sasl.password=hunter2"],
-    ["-X", "ssl.key.password=hunter2\udcff"], ["-X", "sasl.mechanism=PLAIN", "-X", "security.protocol=hunter", "-X",
-                                              "sasl.password=hunter2"]])
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize("typed", [
+    ["-X", "sasl.password"], ["-X", "sasl.password", SECRET], ["-X", f"sasl.password:{SECRET}"], ["-X", SECRET],
+    ["-X", f"sasl.passwrod={SECRET}"], ["-X", "sasl.password=", SECRET], [f"-Xsasl.password {SECRET}"],
+    ["-X", f"SASL.PASSWORD={SECRET}"], [f"--p=sasl.password={SECRET}"], [f"--propertys=sasl.password={SECRET}"],
+    [f"--sasl.password={SECRET}"], ["-X", f"sasl.password={SECRET}", "-X", "foo=bar"],
+    ["-X", f"sasl.password={SECRET}", "sasl.mechanism=x"], ["-X", f"bootstrap.servers=user:{SECRET}@host:1"],
+    ["-X", f"sasl.password:{SECRET}=x"], ["-X", f"ssl.key.password={SECRET}\udcff"],
+    ["-X", f'sasl.jaas.config=org.apache.kafka.PlainLoginModule required password="{SECRET}";'],
+    ["-X", f"sasl.password={SECRET}", "-X", f"security.protocol={SECRET}"],
+    ["-X", "sasl.mechanism=PLAIN", "-X", "security.protocol=hunter", "-X", f"sasl.password={SECRET}"]])
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_secretIsNotRepeated(script, arguments):
-    assert "hunter2" not in usageError(script, ["-t", "t", *arguments])
+def test_secretIsNotRepeated(usageError, script, typed):
+    assert SECRET not in usageError(script, ["-t", "t", *typed])
+
+
+@pytest.mark.parametrize("line", [f"sasl.password {SECRET}", f"sasl.password:{SECRET}", SECRET, f"sasl.passwrod={SECRET}",
+                                  f"Sasl.Password={SECRET}"])
+def test_secretOfAFileIsNotRepeated(usageError, tmp_path, line):
+    path = tmp_path / "cluster.properties"
+    path.write_text(f"# of the cluster\n{line}\n")
+    said = usageError("runProducer", ["-t", "t", "-F", str(path)])
+    assert SECRET not in said
+    assert f"{path}, line 2: a property is KEY=VALUE" in said or '"sasl.passwrod"' in said
 
 
 @contextlib.contextmanager

@@ -4,12 +4,10 @@ import random
 import signal
 
 import pytest
-from confluent_kafka import KafkaException
 from conftest import Process, environment, events, finished, run
 
-import common
-import gameplay
 import runProducer
+from console import Console
 
 
 class FakeTime:
@@ -26,130 +24,143 @@ class FakeTime:
 
 
 class FakeClient:
-    """Takes events and acknowledges them when a test says so."""
+    """Takes events, and acknowledges them whenever it is polled, unless it is told to be silent."""
 
-    def __init__(self, clock=None, wait=0.0):
-        self.clock, self.wait, self.queue, self.times = clock, wait, [], []
+    def __init__(self, clock, wait=0.0, silentUntil=0):
+        self.clock, self.wait, self.silentUntil = clock, wait, silentUntil
+        self.queue, self.times = [], []
 
     def __len__(self):
         return len(self.queue)
 
     def produce_batch(self, topic, messages, on_delivery):
-        self.queue += [(message.get("callback", on_delivery), FakeMessage(message["value"])) for message in messages]
-        self.times += [self.clock.now if self.clock else 0] * len(messages)
+        self.queue += [message.get("callback", on_delivery) for message in messages]
+        self.times += [self.clock.now] * len(messages)
         return len(messages)
 
-    def acknowledge(self, index, err=None):
-        callback, message = self.queue.pop(index)
-        callback(err, message)
-
-    def flush(self, seconds):
-        self.poll(seconds)
-
-    def list_topics(self, topic, timeout):
-        raise KafkaException("no answer")
-
     def poll(self, seconds):
-        if self.clock:
-            self.clock.sleep(int(seconds * 1000) / 1000 + self.wait)
-            while self.queue:
-                self.acknowledge(0)
+        self.clock.sleep(int(seconds * 1000) / 1000 + self.wait)
+        while self.queue and self.clock.now >= self.silentUntil:
+            self.queue.pop(0)(None, None)
+
+    flush = poll
 
 
-class FakeMessage:
-    """A message as a delivery report has it."""
+class FakeCluster:
+    """A cluster of which nothing is to be said."""
 
-    def __init__(self, text):
-        self.text = text
+    def __init__(self, client):
+        self.client, self.topic, self.watch = client, "topic", self
 
-    def value(self):
-        return self.text.encode()
+    def serve(self, wait, seconds):
+        wait(seconds)
+
+    def progress(self):
+        pass
+
+    def report(self):
+        return None
 
 
 class FakeError:
     """An error as a delivery report has it."""
 
-    _FATAL = -150
-
-    def code(self):
-        return 29
-
     def str(self):
         return "Broker: refused"
 
 
-def produce(client, capsys, nthMsg=1, **options):
-    """Return a Produce with numbered events."""
-    numbers = iter(range(1, 10 ** 9))
-    return runProducer.Produce("t", client, common.Console("test"), lambda: (1, f"event {next(numbers)}"), nthMsg, **options)
+def enter(ledger, count):
+    """Enter so many numbered events. Return {number: its delivery report}, a function of an error."""
+    first = ledger.produced + 1
+    messages = [{"value": f"event {number}"} for number in range(first, first + count)]
+    ledger.enter(messages)
+    return {number: lambda error=None, call=message.get("callback", ledger.report): call(error, None)
+            for number, message in enumerate(messages, first)}
 
 
-def test_shownAfterTheirAcknowledgementInOrderOfGeneration(capsys):
-    client = FakeClient()
-    producer = produce(client, capsys)
-    producer.generateAndPublish(4)
-    for index, shown in ((3, ""), (1, ""), (0, "12"), (0, "34")):  # events 4, 2, 1, 3
-        client.acknowledge(index)
-        producer.serve(0)
-        assert capsys.readouterr().out == "".join(f"Message produced: event {number}\n" for number in shown)
-    assert (producer.produced, producer.delivered, producer.failed) == (4, 4, 0)
+def test_shownAfterTheirAcknowledgementInOrderOfGeneration():
+    ledger = runProducer.Ledger()
+    reports = enter(ledger, 4)
+    for number, shown in ((4, []), (2, []), (1, [1, 2]), (3, [3, 4])):
+        reports[number]()
+        assert ledger.shown() == [f"event {number}" for number in shown]
+    assert (ledger.produced, ledger.delivered, ledger.failed, ledger.waiting()) == (4, 4, 0, 0)
 
 
-def test_failedEventIsCountedAndNotShown(capsys):
-    client = FakeClient()
-    producer = produce(client, capsys)
-    producer.generateAndPublish(3)
-    client.acknowledge(0)
-    client.acknowledge(0, FakeError())
-    client.acknowledge(0)
-    assert not producer.finish(True)
-    out, err = capsys.readouterr()
-    assert out == "Message produced: event 1\nMessage produced: event 3\nFinished publishing: 2 messages.\n"
-    assert err == "test: 3 produced, 2 delivered, 1 failed: Broker: refused\n"
+def test_failedEventIsCountedAndNotShown():
+    ledger = runProducer.Ledger()
+    reports = enter(ledger, 3)
+    reports[1]()
+    reports[2](FakeError())
+    reports[3]()
+    assert ledger.shown() == ["event 1", "event 3"] and ledger.reason == "Broker: refused"
+    assert ledger.summary("why") == "3 produced, 2 delivered, 1 failed: why"
+
+
+def test_givenUpEventHoldsNothingBack():
+    ledger = runProducer.Ledger()
+    reports = enter(ledger, 3)
+    reports[3]()
+    assert ledger.shown() == [] and ledger.waiting() == 2
+    ledger.giveUp()
+    assert ledger.shown() == ["event 3"]
+    assert (ledger.delivered, ledger.failed, ledger.waiting()) == (1, 2, 0)
 
 
 @pytest.mark.parametrize("nth", [1, 3, 7, 1000, 2500])
-def test_firstAndEveryNthAreShown(capsys, nth):
-    client = FakeClient()
-    producer = produce(client, capsys, nth)
+def test_firstAndEveryNthAreShown(nth):
+    ledger, reports = runProducer.Ledger(nth), {}
     for count in (1, 999, 1000, 13, 987):
-        producer.generateAndPublish(count)
-    while client.queue:
-        client.acknowledge(random.randrange(len(client.queue)))
-    producer.serve(0)
+        reports.update(enter(ledger, count))
+    for number in random.sample(sorted(reports), len(reports)):
+        reports[number]()
     expected = [1, *(number for number in range(2, 3001) if number % nth == 0)]
-    assert capsys.readouterr().out == "".join(f"Message produced: event {number}\n" for number in expected)
+    assert ledger.shown() == [f"event {number}" for number in expected]
+
+
+def produce(monkeypatch, window=100000, **behaviour):
+    """Return a Produce of numbered events with a clock and a client of its own."""
+    clock = FakeTime()
+    monkeypatch.setattr(runProducer, "time", clock)
+    cluster, numbers = FakeCluster(FakeClient(clock, **behaviour)), iter(range(1, 10 ** 9))
+    return runProducer.Produce(cluster, Console("test"), lambda: (1, f"event {next(numbers)}"),
+                               10 ** 9, window)
 
 
 @pytest.mark.parametrize("least, longest", [(1, 1), (1, 3), (5, 5), (10, 50), (0, 1), (700, 800)])
 @pytest.mark.parametrize("wait", [0.0, 0.0004, 0.02])
-def test_pausesAddUpWhateverDelaysAnEvent(monkeypatch, capsys, least, longest, wait):
-    clock = FakeTime()
-    monkeypatch.setattr(runProducer, "time", clock)
-    client = FakeClient(clock, wait)
-    producer = produce(client, capsys, 10 ** 9)
+def test_pausesAddUpWhateverDelaysAnEvent(monkeypatch, least, longest, wait):
+    producer = produce(monkeypatch, wait=wait)
     producer.loop(500, least, longest, random.Random(5))
     pauses, due = random.Random(5), 100.0
-    for time in client.times:
-        assert due <= time <= due + wait + 0.003  # late by no more than one wait, never later and later
+    assert len(producer.cluster.client.times) == 500
+    for time in producer.cluster.client.times:
+        assert due <= time <= due + wait + 0.003  # late by at most one wait, never later and later
         due += pauses.uniform(least, longest) / 1000
 
 
-def test_afterAnOutageTheLoopCatchesUp(monkeypatch, capsys):
-    clock = FakeTime()
-    monkeypatch.setattr(runProducer, "time", clock)
-    client = FakeClient(clock)
-    poll, polls = client.poll, []
-
-    def stuck(seconds):  # nothing is acknowledged before the clock says 110
-        polls.append(seconds)
-        clock.sleep(seconds) if clock.now < 110 else poll(seconds)
-    client.poll = stuck
-    producer = produce(client, capsys, 10 ** 9, window=50)
+def test_afterAnOutageTheLoopCatchesUp(monkeypatch):
+    producer = produce(monkeypatch, window=50, silentUntil=110)
     producer.loop(2000, 10, 10, random.Random())
-    assert max(index for index, time in enumerate(client.times) if time < 110) == 49  # the queue was full
-    assert client.times[-1] < 100 + 1999 * 0.01 + 0.1
-    assert "the broker is gone" in capsys.readouterr().err
+    times = producer.cluster.client.times
+    assert sum(time < 110 for time in times) == 50  # the queue was full
+    assert len(times) == 2000 and times[-1] < 100 + 1999 * 0.01 + 0.1
+
+
+def test_seedGivesTheSamePauses(monkeypatch):
+    def times(seed):
+        producer = produce(monkeypatch)
+        producer.loop(100, 10, 50, random.Random(seed))
+        return producer.cluster.client.times
+    assert times(1) == times(1) != times(2)
+
+
+def test_noRoomIsNoEvents(monkeypatch):
+    producer = produce(monkeypatch, window=3)
+    producer.generateAndPublish(3)
+    assert producer.room() == 0
+    producer.cluster.client.queue += [None] * 4  # the client counts its requests too
+    assert producer.room() == 0
 
 
 def test_orderAndCountsAtFullSpeed(ground):
@@ -190,15 +201,6 @@ def test_seedGivesTheSameGameWhateverThePauses():
     assert first != game("--seed", 43, "-m", 0, "-x", 0) != game("-m", 0, "-x", 0)
 
 
-def test_seedGivesTheSamePauses(monkeypatch, capsys):
-    def times(seed):
-        monkeypatch.setattr(runProducer, "time", FakeTime())
-        client = FakeClient(runProducer.time)
-        produce(client, capsys, 10 ** 9).loop(100, 10, 50, random.Random(seed))
-        return client.times
-    assert times(1) == times(1) != times(2)
-
-
 def test_endlessLoopEndsWithItsSignal(ground):
     topic = ground.topic()
     with Process("runProducer", "-t", topic, "-b", ground.bootstrap, "-l", "-e", 0, "-m", 0, "-x", 0, "-n", 100) as producer:
@@ -211,47 +213,42 @@ def test_endlessLoopEndsWithItsSignal(ground):
         assert ground.name == "mock" or count == ground.count(topic)  # the mock drops what is old
 
 
-SET = "BOOTSTRAP_SERVERS environment variable not set"
+NOT_SET = "BOOTSTRAP_SERVERS environment variable not set"
 
 
-@pytest.mark.parametrize("variable, arguments, lost", [
-    ("GOOD", [], False), ("GOOD", ["-b", "localhost:1"], True), ("", ["-b", "GOOD"], False), (None, ["-b", "GOOD"], False),
-    ("bad:1", ["-X", "bootstrap.servers=GOOD"], False), ("bad:1", ["-b", "bad:2", "-X", "bootstrap.servers=GOOD"], True),
-    ("bad:1", ["-F", "FILE"], False), ("bad:1", ["-F", "BADFILE", "-X", "metadata.broker.list=GOOD"], False)])
+@pytest.mark.parametrize("arguments, variable, file, typed", [
+    ([], "{good}", None, None),
+    (["-b", "localhost:1"], "{good}", None, "localhost:1"),
+    (["-b", "{good}"], "", None, None),
+    (["-b", "{good}"], None, None, None),
+    (["-X", "bootstrap.servers={good}"], "bad:1", None, None),
+    (["-b", "bad:2", "-X", "bootstrap.servers={good}"], "bad:1", None, "bad:2"),
+    (["-F", "{file}"], "bad:1", "{good}", None),
+    (["-F", "{file}", "-X", "metadata.broker.list={good}"], "bad:1", "bad:3", None)])
 @pytest.mark.parametrize("script", ["runProducer", "runConsumer"])
-def test_whichServer(mock, tmp_path, script, variable, arguments, lost):
-    for name, server in (("FILE", mock.bootstrap), ("BADFILE", "bad:3")):
-        (tmp_path / name).write_text(f"# a comment\n\n bootstrap.servers = {server}\nsocket.keepalive.enable=true\n")
+def test_whichServer(mock, tmp_path, script, arguments, variable, file, typed):
+    """typed: the server of a -b that is not used."""
+    names = {"good": mock.bootstrap, "file": tmp_path / "kafka.properties"}
+    if file:
+        text = f"# a comment\n\n bootstrap.servers = {file}\nsocket.keepalive.enable=true\n"
+        names["file"].write_text(text.format(**names))
+    changes = {} if variable is None else {"BOOTSTRAP_SERVERS": variable.format(**names)}
     topic = mock.topic()
     mock.publish(topic, "one")
-    arguments = [text.replace("GOOD", mock.bootstrap).replace("BADFILE", f"{tmp_path}/BADFILE") if "FILE" != text
-                 else f"{tmp_path}/FILE" for text in arguments]
-    env = environment() if variable is None else environment(BOOTSTRAP_SERVERS=variable.replace("GOOD", mock.bootstrap))
     more = ["-g", topic, "-e", 1] if script == "runConsumer" else []
-    ended = run(script, "-t", topic, *arguments, *more, env=env)
+    ended = run(script, "-t", topic, *(text.format(**names) for text in arguments), *more,
+                env=environment(**changes))
     assert f"Bootstrap servers: {mock.bootstrap}\n" in ended.stdout and ended.returncode == 0
-    assert (SET in ended.stdout) == (not variable)
-    typed = arguments[1] if lost else None
-    assert ended.stderr == (f"{script}: -b {typed} is not used: -X, -F or BOOTSTRAP_SERVERS names the server\n" if lost else "")
+    assert (NOT_SET in ended.stdout) == (not variable)
+    assert ended.stderr == (f"{script}: -b {typed} is not used: -X, -F or BOOTSTRAP_SERVERS "
+                            "names the server\n" if typed else "")
 
 
-def test_wrongBoundsAreToldBeforeAnythingIsAsked(monkeypatch, capsys):
-    monkeypatch.setattr(gameplay, "minStake", 500)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    handlers = {number: signal.getsignal(number) for number in common.SIGNALS}
-    try:
-        assert runProducer.main(["-t", "t", "--embedded"]) == 2
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    out, err = capsys.readouterr()
-    assert out == "" and err.endswith("runProducer: error: gameplay.py: minStake 500 to maxStake 300 is no range of whole numbers\n")
-
-
-def test_noRoomIsNoEvents(capsys):
-    client = FakeClient()
-    producer = produce(client, capsys, window=3)
-    producer.generateAndPublish(3)
-    client.queue += [None] * 4  # the client counts its requests too
-    assert producer.room() == 0
+def test_boundsForThisRun(mock):
+    topic = mock.topic()
+    ended = run("runProducer", "-t", topic, "-b", mock.bootstrap, "-l", "-e", 2000, "-m", 0, "-x", 0,
+                "--set", "maxPlayerId=10000", "--set", "minStake=7", "--set", "maxStake=7")
+    drawn = [json.loads(text) for text in mock.values(topic)]
+    assert (ended.returncode, ended.stderr, len(drawn)) == (0, "", 2000)
+    assert {event["stake"] for event in drawn} == {7}
+    assert max(event["playerId"] for event in drawn) > 5000

@@ -1,4 +1,5 @@
 """The progress line, as a terminal shows it."""
+import re
 import time
 
 import pexpect
@@ -13,7 +14,7 @@ class Screen:
     def __init__(self, columns, *arguments):
         self.screen = pyte.Screen(columns, 40)
         self.stream = pyte.Stream(self.screen)
-        self.child = terminal(*arguments)
+        self.child = terminal(*arguments, echo=True)
         self.child.setwinsize(40, columns)
         self.views = []
 
@@ -53,3 +54,18 @@ def test_noneWithoutTerminal(mock):
     with Process("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-l", "-e", 25, "-m", 100, "-x", 100) as producer:
         assert producer.end() == 0 and producer.err == []
         assert not any("delivered" in line or "\r" in line for line in producer.out)
+
+
+@pytest.mark.parametrize("columns", [80, 30])
+def test_ctrlCLeavesNoStrayLetter(mock, columns):
+    screen = Screen(columns, "runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-l", "-e", 0, "-m", 50, "-x", 50)
+    screen.follow("We are ready")
+    screen.child.sendline()
+    screen.follow(" delivered, "[:columns - 22])
+    screen.child.sendintr()  # which the terminal echoes as ^C, behind the progress line
+    screen.follow("stopped by")
+    screen.child.expect(pexpect.EOF)
+    assert any(line.endswith("^C") for view in screen.views for line in view)
+    last = "".join(screen.views[-1])  # a narrow screen folds the lines
+    assert re.search(r"\.\d{6}\"}Finished publishing: \d+ messages\.runProducer: \d+ produced, ", last)
+    assert "^C" not in last

@@ -223,30 +223,6 @@ def test_accessTakenBackUnderWay(secured, tmp_path):
     assert finished(producer.out) == secured.count(topic) >= len(consumer.shown()) >= 1
 
 
-@pytest.mark.parametrize("script", ["runProducer", "runConsumer"])
-@pytest.mark.parametrize("typed", [
-    ["-X", "sasl.password"], ["-X", "sasl.password", WRONG], ["-X", f"sasl.password:{WRONG}"], ["-X", WRONG],
-    ["-X", f"sasl.passwrod={WRONG}"], ["-X", "sasl.password=", WRONG], [f"-Xsasl.password {WRONG}"],
-    ["-X", f"SASL.PASSWORD={WRONG}"], [f"--p=sasl.password={WRONG}"], [f"--propertys=sasl.password={WRONG}"],
-    ["-X", f'sasl.jaas.config=org.apache.kafka.PlainLoginModule required password="{WRONG}";'],
-    ["-X", f"sasl.password={WRONG}", "-X", f"security.protocol={WRONG}"]])
-def test_malformedProperty(script, typed):
-    ended = runQuietly(script, "-t", "gameplay", *typed)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.splitlines()[-1].startswith(f"{script}: error: ") and len(ended.stderr.splitlines()) == 2
-
-
-@pytest.mark.parametrize("line", [f"sasl.password {WRONG}", f"sasl.password:{WRONG}", WRONG, f"sasl.passwrod={WRONG}",
-                                  f"Sasl.Password={WRONG}"])
-def test_malformedFile(tmp_path, line):
-    path = tmp_path / "cluster.properties"
-    path.write_text(f"# of the cluster\n{line}\n")
-    ended = runQuietly("runProducer", "-t", "gameplay", "-F", path)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    said = ended.stderr.splitlines()[-1]
-    assert f"{path}, line 2: a property is KEY=VALUE" in said or '"sasl.passwrod"' in said
-
-
 def test_blankBeforeThePassword(secured, tmp_path):
     topic, path = secured.all(), secured.file(tmp_path / "cluster.properties", sasl_password=WRONG)
     password = secured.properties()["sasl.password"]

@@ -217,7 +217,7 @@ def test_kafkaUi(stack):
 
 def test_container(stack):
     listing = stack.execute("sh", "-c", "pwd; ls -A")
-    assert listing.stdout.split() == ["/app", "common.py", "gameplay.py", "runConsumer.py", "runProducer.py"]
+    assert listing.stdout.split() == ["/app", "cluster.py", "commandline.py", "console.py", "gameplay.py", "runConsumer.py", "runProducer.py", "watch.py"]
     assert stack.execute("id", "-u").stdout.strip() != "0"
 
 
