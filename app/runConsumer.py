@@ -48,6 +48,7 @@ class Consume:
         self.incremental = (self.newProtocol
                             or "cooperative" in conf.get("partition.assignment.strategy", ""))
         self.received = 0
+        self.unstored = None  # why the group has not stored the last offsets
         self.next = {}  # the next offset of each partition that is ours, -1 if not known yet
         self.lost = {}  # the same of partitions that the group took away without a word before
 
@@ -182,38 +183,37 @@ class Consume:
 
     def close(self):
         """Store the last offsets and leave the group. Say so if the group does not answer."""
-        ended = []
-        closing = threading.Thread(target=self.leave, args=(ended,), daemon=True)
+        closing = threading.Thread(target=self.leave, daemon=True)
         closing.start()  # it may wait for minutes, deaf to signals
         closing.join(STOP_SECONDS)
-        if not ended and self.received:
-            self.console.note("no answer from the group: the events shown last may be shown again "
-                              "by the next start")
+        if self.unstored:
+            self.console.note(f"{self.unstored}: the events shown last may be shown again by the "
+                              "next start")
 
-    def leave(self, ended):
-        """Commit, while a rebalance may be under way; then close the client. Append to ended."""
+    def leave(self):
+        """Store the last offsets, also while a rebalance is under way; then close the client."""
         blockSignals()
-        end = time.monotonic() + STOP_SECONDS
-        stored = not self.commits or self.commit()
-        while not stored and time.monotonic() < end:
+        shown = self.received and self.commits
+        self.unstored = "no answer from the group" if shown else None
+        while shown:
+            error = self.commit()
+            self.unstored = error and error.str()
+            if not error or error.code() in (error.TOPIC_AUTHORIZATION_FAILED,
+                                             error.GROUP_AUTHORIZATION_FAILED):
+                break
             self.client.poll(0.1)  # what it returns is not shown, and so not stored
-            stored = self.commit()
         self.client.close()
-        if stored:
-            ended.append(True)
 
     def commit(self):
-        """Return whether the group has stored the offsets of all that was shown."""
+        """Have the group store the offsets of all that was shown. Return the error, or None."""
         from confluent_kafka import KafkaException, TopicPartition
         shown = [TopicPartition(self.cluster.topic, number, offset)
                  for number, offset in self.next.items() if offset >= 0]
-        if not shown or not self.received:
-            return True
         try:
-            return not any(part.error for part in self.client.commit(offsets=shown,
-                                                                     asynchronous=False))
-        except KafkaException:
-            return False
+            parts = self.client.commit(offsets=shown, asynchronous=False) if shown else []
+            return next((part.error for part in parts if part.error), None)
+        except KafkaException as error:
+            return error.args[0]
 
 
 def createParser():

@@ -1,4 +1,5 @@
-"""Apache Kafka 3.9 with ZooKeeper on loopback, from Maven Central, as child processes of whoever uses it."""
+"""Apache Kafka on loopback, from Maven Central: 3.9 with ZooKeeper, and 4 without it."""
+import base64
 import contextlib
 import os
 import shutil
@@ -7,15 +8,20 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
+from reaper import reaper
+
 HERE = Path(__file__).parent
-JARS = HERE / ".kafka" / "jars"
+FILES = HERE / ".kafka"
+POMS = {3: HERE / "kafka-pom.xml", 4: HERE / "kafka4-pom.xml"}
 LOG4J = ("log4j.rootLogger={level}, stderr\n"
          "log4j.appender.stderr=org.apache.log4j.ConsoleAppender\n"
          "log4j.appender.stderr.target=System.err\n"
          "log4j.appender.stderr.layout=org.apache.log4j.PatternLayout\n"
          "log4j.appender.stderr.layout.ConversionPattern=[%d] %p %m (%c)%n\n")
+QUICK = "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"  # of a server that starts fast and runs slower
 
 
 def missing():
@@ -24,26 +30,37 @@ def missing():
     return f"Apache Kafka needs {' and '.join(absent)} on the PATH" if absent else None
 
 
-def fetchJars():
-    """Copy the jars next to the tests, once a checkout. Raise RuntimeError with Maven's words when it fails."""
-    done = JARS / ".done"
-    if not done.exists():
-        command = ["mvn", "-q", "-B", "-f", str(HERE / "kafka-pom.xml"), "dependency:copy-dependencies",
-                   f"-DoutputDirectory={JARS}"]
-        maven = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=900)
+def fetchJars(release=3):
+    """Return the folder with the jars of a release; fetch them once a checkout.
+
+    Raise RuntimeError with Maven's words when it fails.
+    """
+    jars = FILES / f"jars{release}"
+    if not jars.exists():
+        FILES.mkdir(exist_ok=True)
+        unfinished = tempfile.mkdtemp(dir=FILES)  # others may fetch them at the same time
+        command = ["mvn", "-q", "-B", "-f", str(POMS[release]), "dependency:copy-dependencies",
+                   f"-DoutputDirectory={unfinished}"]
+        maven = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                               timeout=900)
         if maven.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {maven.stdout[-2000:]}{maven.stderr[-2000:]}")
-        done.touch()
-    return JARS
+            said = maven.stdout[-2000:] + maven.stderr[-2000:]
+            raise RuntimeError(f"{' '.join(command)}: {said}")
+        try:
+            os.rename(unfinished, jars)
+        except OSError:  # one of the others was faster
+            shutil.rmtree(unfinished)
+    return jars
 
 
-def java(main, *arguments, heap="256M", options=(), level="WARN"):
+def java(main, *arguments, heap="256M", options=(), level="WARN", release=3):
     """Return the command line that runs a class, or a .java file, of Apache Kafka with its jars."""
-    config = JARS.parent / f"log4j-{level}.properties"
+    jars = fetchJars(release)
+    config = FILES / f"log4j-{level}.properties"
     if not config.exists():
         config.write_text(LOG4J.format(level=level))
-    return ["java", f"-Xmx{heap}", *options, f"-Dlog4j.configuration=file:{config}", "-cp", f"{fetchJars()}/*", str(main),
-            *map(str, arguments)]
+    return ["java", f"-Xmx{heap}", *options, f"-Dlog4j.configuration=file:{config}",
+            "-cp", f"{jars}/*", str(main), *map(str, arguments)]
 
 
 def freePort():
@@ -54,7 +71,10 @@ def freePort():
 
 
 def waitFor(condition, what, seconds=60):
-    """Call condition until it is true and return its value; raise TimeoutError that names what was awaited."""
+    """Call condition until it is true and return its value.
+
+    Raise TimeoutError that names what was awaited.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
@@ -65,22 +85,30 @@ def waitFor(condition, what, seconds=60):
 
 
 class Server:
-    """One Java server, its port and its log."""
+    """A Java server, its configuration, its port and its log."""
 
-    def __init__(self, folder, name, main, port, heap="512M"):
-        self.name, self.main, self.port, self.heap = name, main, port, heap
-        self.config, self.log = Path(folder) / f"{name}.properties", Path(folder) / f"{name}.log"
+    def __init__(self, folder, name, main, **java):
+        """java: see java()."""
+        self.folder, self.name, self.main, self.java = folder, name, main, java
+        self.port = freePort()
+        self.properties = {}
+        self.log = folder / f"{name}.log"
         self.process = None
 
     def start(self, ready, seconds=90):
-        """Start it and wait until ready() holds; raise RuntimeError with the end of its log if it dies before."""
+        """Start it and wait until ready() holds; raise RuntimeError with its log if it dies."""
+        config = self.folder / f"{self.name}.properties"
+        config.write_text("".join(f"{key}={value}\n" for key, value in self.properties.items()))
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(java(self.main, self.config, heap=self.heap, level="INFO"), stdout=log,
-                                            stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+            self.process = subprocess.Popen(
+                java(self.main, config, level="INFO", **self.java), stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, start_new_session=True)
+        reaper.process(self.process.pid)
 
         def up():
             if self.process.poll() is not None:
-                raise RuntimeError(f"{self.name} ended with {self.process.returncode}: {self.log.read_text()[-3000:]}")
+                said = self.log.read_text()[-3000:]
+                raise RuntimeError(f"{self.name} ended with {self.process.returncode}: {said}")
             return ready()
         waitFor(up, f"{self.name} to come up (log: {self.log})", seconds)
 
@@ -90,10 +118,14 @@ class Server:
             return True
         return False
 
+    def running(self):
+        """Tell whether its process runs."""
+        return self.process is not None and self.process.poll() is None
+
     def stop(self, number=signal.SIGTERM):
         """Send it a signal and wait for its end."""
-        if self.process and self.process.poll() is None:
-            os.kill(self.process.pid, signal.SIGCONT)
+        if self.running():
+            self.resume()
             os.kill(self.process.pid, number)
             try:
                 self.process.wait(30)
@@ -101,73 +133,165 @@ class Server:
                 self.process.kill()
                 self.process.wait()
 
+    def pause(self):
+        """Stop it in its tracks, its connections open."""
+        os.kill(self.process.pid, signal.SIGSTOP)
 
-class ApacheKafka:
-    """A ZooKeeper and a broker; properties are added to the broker's own."""
+    def resume(self):
+        """Let it run on."""
+        os.kill(self.process.pid, signal.SIGCONT)
 
-    def __init__(self, folder=None, **properties):
-        fetchJars()
-        self.folder = Path(folder or tempfile.mkdtemp(prefix="kafka-"))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.zookeeper = Server(self.folder, "zookeeper", "org.apache.zookeeper.server.quorum.QuorumPeerMain", freePort())
-        self.broker = Server(self.folder, "broker", "kafka.Kafka", freePort(), heap="1G")
-        self.bootstrap = f"127.0.0.1:{self.broker.port}"
-        self.properties = {
-            "broker.id": 1, "zookeeper.connect": f"127.0.0.1:{self.zookeeper.port}", "log.dirs": self.folder / "data",
-            "listeners": f"PLAINTEXT://{self.bootstrap}", "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
-            "num.partitions": 4, "offsets.topic.replication.factor": 1, "offsets.topic.num.partitions": 4,
-            "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
-            "transaction.state.log.num.partitions": 4, "group.initial.rebalance.delay.ms": 0,
-            "zookeeper.session.timeout.ms": 6000, "auto.create.topics.enable": "true",
-            **{key.replace("_", "."): value for key, value in properties.items()}}
 
-    def write(self):
-        """Write both configurations."""
-        self.zookeeper.config.write_text(
-            f"dataDir={self.folder}/zookeeper\nclientPort={self.zookeeper.port}\nclientPortAddress=127.0.0.1\n"
-            "admin.enableServer=false\nmaxClientCnxns=0\ntickTime=2000\n")
-        self.broker.config.write_text("".join(f"{key}={value}\n" for key, value in self.properties.items()))
+class Broker(Server):
+    """A broker of a cluster."""
+
+    def __init__(self, folder, number, properties, **java):
+        super().__init__(folder, f"broker-{number}", "kafka.Kafka", **java)
+        self.number = number
+        self.properties = {"num.partitions": 4, "offsets.topic.num.partitions": 4,
+                           "transaction.state.log.num.partitions": 4,
+                           "group.initial.rebalance.delay.ms": 0,
+                           "auto.create.topics.enable": "true",
+                           "log.dirs": folder / f"data-{number}", **properties}
+        self.listen()
+
+    def listen(self):
+        """Have it listen on its port, from the next start on."""
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        for key in ("listeners", "advertised.listeners"):
+            self.properties[key] = f"PLAINTEXT://{self.bootstrap}"
+
+    def move(self):
+        """Have it listen on another port from the next start on."""
+        self.port = freePort()
+        self.listen()
+
+    def start(self):
+        """Start it and wait until it serves.
+
+        As long as the session of a killed one holds its name, try again.
+        """
+        size = self.log.stat().st_size if self.log.exists() else 0
+
+        def serves():
+            with open(self.log, "rb") as log:
+                log.seek(size)
+                return b"started (kafka.server.KafkaServer)" in log.read()
+        end = time.monotonic() + 60
+        while True:
+            try:
+                return super().start(serves)
+            except RuntimeError as error:
+                if "NodeExists" not in str(error) or time.monotonic() > end:
+                    raise
+
+
+class Cluster:
+    """Servers on loopback that are gone, with their files, at the end of a with statement."""
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="kafka-"))
+        reaper.folder(self.folder)
+        self.brokers = []
+
+    @property
+    def broker(self):
+        """The first broker."""
+        return self.brokers[0]
+
+    @property
+    def bootstrap(self):
+        """HOST:PORT of each broker."""
+        return ",".join(broker.bootstrap for broker in self.brokers)
+
+    def servers(self):
+        """Return all servers in the order of their start."""
+        return self.brokers
 
     def __enter__(self):
-        self.write()
         try:
-            self.zookeeper.start(self.zookeeper.answers)
-            self.startBroker()
+            self.start()
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_):
-        self.broker.stop(signal.SIGKILL)
-        self.zookeeper.stop(signal.SIGKILL)
+        for server in reversed(self.servers()):
+            server.stop(signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def startBroker(self):
-        """Start the broker, again while the session of a killed one still holds its name, and wait until it serves."""
-        started = self.broker.log.stat().st_size if self.broker.log.exists() else 0
 
-        def serves():
-            with open(self.broker.log, "rb") as log:
-                log.seek(started)
-                return b"started (kafka.server.KafkaServer)" in log.read()
-        end = time.monotonic() + 60
-        while True:
-            try:
-                return self.broker.start(serves)
-            except RuntimeError as error:
-                if "NodeExists" not in str(error) or time.monotonic() > end:
-                    raise
+class ApacheKafka(Cluster):
+    """A ZooKeeper and brokers of 3.9. Properties are added to those of each broker."""
 
-    def pause(self):
-        """Stop the broker in its tracks, its connections open."""
-        os.kill(self.broker.process.pid, signal.SIGSTOP)
+    def __init__(self, brokers=1, options=(), **properties):
+        """options: of the Java machine; properties have underscores for dots."""
+        super().__init__()
+        fetchJars()
+        self.zookeeper = Server(self.folder, "zookeeper",
+                                "org.apache.zookeeper.server.quorum.QuorumPeerMain", heap="128M",
+                                options=QUICK)
+        self.zookeeper.properties = {
+            "dataDir": self.folder / "zookeeper", "clientPort": self.zookeeper.port,
+            "clientPortAddress": "127.0.0.1", "admin.enableServer": "false", "maxClientCnxns": 0,
+            "tickTime": 2000}
+        replicas = {key: min(brokers, 3) for key in (
+            "default.replication.factor", "offsets.topic.replication.factor",
+            "transaction.state.log.replication.factor")}
+        least = {key: min(brokers, 2) for key in ("min.insync.replicas",
+                                                  "transaction.state.log.min.isr")}
+        given = {key.replace("_", "."): value for key, value in properties.items()}
+        self.brokers = [Broker(self.folder, number, {
+            "broker.id": number, "zookeeper.connect": f"127.0.0.1:{self.zookeeper.port}",
+            "zookeeper.session.timeout.ms": 6000, **replicas, **least, **given},
+            heap="1G" if brokers == 1 else "384M", options=options)
+            for number in range(1, brokers + 1)]
 
-    def resume(self):
-        """Let a paused broker run on."""
-        os.kill(self.broker.process.pid, signal.SIGCONT)
+    def servers(self):
+        return [self.zookeeper, *self.brokers]
+
+    def start(self):
+        """Start all of it."""
+        self.zookeeper.start(self.zookeeper.answers)
+        for broker in self.brokers:
+            broker.start()
 
     def tool(self, main, *arguments, **options):
-        """Run one of Kafka's command line tools to its end; return what it printed, raise CalledProcessError."""
+        """Return what one of Kafka's command line tools prints. Raise CalledProcessError."""
         return subprocess.run(java(main, *arguments), check=True, capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, **options).stdout
+
+
+class Broker4(Broker):
+    """A broker of Kafka 4, which is its own controller."""
+
+    def start(self):
+        """Start it and wait until it takes connections; its log says nothing."""
+        Server.start(self, self.answers)
+
+
+class ApacheKafka4(Cluster):
+    """One broker of Kafka 4."""
+
+    def __init__(self):
+        super().__init__()
+        fetchJars(4)
+        controller = freePort()
+        self.brokers = [Broker4(self.folder, 1, {
+            "process.roles": "broker,controller", "node.id": 1,
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "offsets.topic.replication.factor": 1, "transaction.state.log.replication.factor": 1,
+            "transaction.state.log.min.isr": 1}, heap="1G", options=QUICK, release=4)]
+        self.broker.properties["listeners"] += f",CONTROLLER://127.0.0.1:{controller}"
+
+    def start(self):
+        """Format its log and start it."""
+        config = self.folder / "format.properties"
+        config.write_text("".join(f"{key}={value}\n" for key, value in self.broker.properties.items()))
+        clusterId = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        subprocess.run(java("kafka.tools.StorageTool", "format", "-t", clusterId, "-c", config,
+                            release=4), check=True, capture_output=True, stdin=subprocess.DEVNULL)
+        self.broker.start()

@@ -3,6 +3,7 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 APP = Path(__file__).parent.parent
@@ -20,14 +21,42 @@ sys.path.insert(0, str(APP))
 import apacheKafka  # noqa: E402
 import console  # noqa: E402
 import gameplay  # noqa: E402
+from apacheKafka import QUICK, ApacheKafka, ApacheKafka4  # noqa: E402
+from mockCluster import MockCluster  # noqa: E402
+from reaper import reaper  # noqa: E402
 
 LIMIT = 120  # seconds after which whatever a test waits for will not come any more
+
+
+SERVERS = ("stack", "threeBrokers", "faultyKafka", "secured", "strict", "kafka4", "kafka")
+EVENT = r'\{"playerId": \d+, "gameId": \d+, "stake": \d+, "win": \d+, "eventTime": "[^"]+"\}'
+NOT_SET = ("BOOTSTRAP_SERVERS environment variable not set. "
+           "Using commandline argument for bootstrap server.")
+READY = "We are ready, press the enter key to continue"
+QUESTION = "Press 'Y' to continue, 'N' to exit."
 
 
 def pytest_configure(config):
     """Print the reason of every skip."""
     if "s" not in config.option.reportchars:
         config.option.reportchars += "s"
+
+
+def serverOf(item):
+    """Return the server that a test needs, None for none."""
+    names = set(item.fixturenames)
+    if "ground" in names:
+        names.add(item.callspec.params["ground"])
+    return next((name for name in SERVERS if name in names), None)
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups next
+def pytest_collection_modifyitems(items):
+    """Mark as quick what needs no server. Run the tests of a server first, one after the other."""
+    for item in items:
+        server = serverOf(item)
+        item.add_marker(pytest.mark.xdist_group(server) if server else pytest.mark.quick)
+    items.sort(key=lambda item: SERVERS.index(serverOf(item)) if serverOf(item) else len(SERVERS))
 
 
 def environment(**changes):
@@ -40,10 +69,27 @@ def command(script, *arguments):
     return [sys.executable, f"{script}.py", *map(str, arguments)]
 
 
-def run(script, *arguments, env=None, **options):
+def start(words, env=None, **options):
+    """Start a process in the folder of the scripts, without a terminal."""
+    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+               "text": True, **options}
+    process = subprocess.Popen(words, cwd=APP, env=env or environment(), **options)
+    reaper.process(process.pid)
+    return process
+
+
+def finish(process):
+    """Wait for the end of a process, and return that."""
+    try:
+        out, err = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()  # does nothing to one that has ended
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def run(script, *arguments, **options):
     """Run a script to its end without a terminal."""
-    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": LIMIT, **options}
-    return subprocess.run(command(script, *arguments), cwd=APP, env=env or environment(), **options)
+    return finish(start(command(script, *arguments), **options))
 
 
 def runHere(script, *arguments):
@@ -65,16 +111,17 @@ def runHere(script, *arguments):
 def terminal(script, *arguments, env=None, **options):
     """Run a script in a pseudo-terminal."""
     name, *rest = command(script, *arguments)
-    return pexpect.spawn(name, rest, cwd=str(APP), env=env or environment(), encoding="utf-8", timeout=LIMIT,
-                         dimensions=(50, 300), **options)
+    child = pexpect.spawn(name, rest, cwd=str(APP), env=env or environment(), encoding="utf-8",
+                          timeout=LIMIT, dimensions=(50, 300), **options)
+    reaper.process(child.pid)
+    return child
 
 
 class Process:
     """A script that runs in the background without a terminal; its lines are collected as they come."""
 
     def __init__(self, script, *arguments, env=None):
-        self.process = subprocess.Popen(command(script, *arguments), cwd=APP, env=env or environment(), text=True,
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.process = start(command(script, *arguments), env=env)
         self.out, self.err = [], []
         self.threads = [threading.Thread(target=lines.extend, args=(stream,), daemon=True) for lines, stream in
                         ((self.out, self.process.stdout), (self.err, self.process.stderr))]
@@ -111,6 +158,12 @@ class Process:
         return events("".join(self.out))
 
 
+def outlast(process, seconds):
+    """Require that a process goes on for so many seconds."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.process.wait(seconds)
+
+
 def events(output):
     """Return the events that a script printed, as JSON text."""
     starts = "Message produced: ", "Received message: "
@@ -126,7 +179,12 @@ class Ground:
     """A broker with four partitions a topic, and what is on it."""
 
     def __init__(self, name, bootstrap):
-        self.name, self.bootstrap = name, bootstrap
+        self.name = name
+        self.connect(bootstrap)
+
+    def connect(self, bootstrap):
+        """Use a broker at an address from here on."""
+        self.bootstrap = bootstrap
         self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
     def topic(self, partitions=4, replicas=1, **config):
@@ -146,14 +204,17 @@ class Ground:
 
     def messages(self, topic):
         """Return all that is on a topic, partition after partition."""
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "test", "enable.auto.commit": False,
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "test",
+                             "enable.auto.commit": False, "enable.partition.eof": True,
                              "log_level": 0})
         found = []
-        for partition in range(len(consumer.list_topics(topic, timeout=LIMIT).topics[topic].partitions)):
-            end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=LIMIT)[1]
-            consumer.assign([TopicPartition(topic, partition, 0)])
-            while len([message for message in found if message.partition() == partition]) < end:
-                batch = consumer.consume(min(end, 10000), 1)
+        for partition in consumer.list_topics(topic, timeout=LIMIT).topics[topic].partitions:
+            consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+            ends = []  # the end is told as an error
+            while not ends:
+                batch = [consumer.poll(LIMIT), *consumer.consume(10000, 0)]
+                assert batch[0], f"no end of {topic}, partition {partition}, within {LIMIT} s"
+                ends = [message for message in batch if message.error()]
                 found += [message for message in batch if not message.error()]
         consumer.close()
         return found
@@ -185,6 +246,13 @@ class Ground:
         assert producer.flush(LIMIT) == 0
 
 
+def matches(lines, expected):
+    """Compare lines with literal text, in which EVENT stands for an event."""
+    assert len(lines) == len(expected), lines
+    for line, text in zip(lines, expected):
+        assert re.fullmatch(re.escape(text).replace("EVENT", EVENT), line), (line, text)
+
+
 def byPlayer(texts):
     """Return {player: its events in order}."""
     players = {}
@@ -196,9 +264,17 @@ def byPlayer(texts):
 @pytest.fixture(scope="session")
 def mock():
     """librdkafka's own broker, in this process."""
-    holder = Producer({"test.mock.num.brokers": 1, "log_level": 0})
-    broker = holder.list_topics(timeout=LIMIT).brokers[1]
-    yield Ground("mock", f"{broker.host}:{broker.port}")
+    with MockCluster() as cluster:
+        ground = Ground("mock", cluster.bootstrap)
+        ground.cluster = cluster
+        yield ground
+
+
+@pytest.fixture
+def mockCluster():
+    """Three brokers of librdkafka's own, for one test."""
+    with MockCluster(3) as cluster:
+        yield cluster
 
 
 def requireKafka():
@@ -209,10 +285,10 @@ def requireKafka():
 
 
 @contextlib.contextmanager
-def apache(**properties):
+def apache(kind=ApacheKafka, **options):
     """Run an Apache Kafka for the tests in the block."""
     requireKafka()
-    with apacheKafka.ApacheKafka(**properties) as cluster:
+    with kind(**options) as cluster:
         ground = Ground("apache", cluster.bootstrap)
         ground.cluster = cluster
         yield ground
@@ -220,9 +296,48 @@ def apache(**properties):
 
 @pytest.fixture(scope="session")
 def kafka():
-    """Apache Kafka; the tests that stop it bring their own."""
+    """Apache Kafka; the tests that stop it use another one."""
     with apache() as ground:
         yield ground
+
+
+@pytest.fixture(scope="session")
+def faultyKafka():
+    """Apache Kafka, whose broker may be stopped and started."""
+    with apache(options=QUICK) as ground:
+        yield ground
+
+
+@pytest.fixture(scope="session")
+def strict():
+    """Apache Kafka that creates no topic on demand."""
+    with apache(options=QUICK, auto_create_topics_enable="false") as ground:
+        yield ground
+
+
+@pytest.fixture(scope="session")
+def kafka4():
+    """Apache Kafka 4, which needs no ZooKeeper."""
+    with apache(ApacheKafka4) as ground:
+        yield ground
+
+
+@pytest.fixture(scope="session")
+def threeBrokersOfSession():
+    """Apache Kafka with three brokers, which hold each topic three times."""
+    with apache(brokers=3, options=QUICK) as ground:
+        yield ground
+
+
+@pytest.fixture
+def threeBrokers(threeBrokersOfSession):
+    """The same, whole again before each test."""
+    for broker in threeBrokersOfSession.cluster.brokers:
+        if broker.running():
+            broker.resume()
+        else:
+            broker.start()
+    return threeBrokersOfSession
 
 
 @pytest.fixture(params=["mock", "kafka"])

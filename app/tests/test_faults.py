@@ -1,27 +1,13 @@
 """What goes wrong with a broker, on Apache Kafka: nothing lost, nothing twice, and the truth told."""
 import contextlib
 import signal
-import subprocess
 from collections import Counter
 
-import apacheKafka
+from apacheKafka import waitFor
 import pytest
-from conftest import Process, apache, byPlayer, finished, run
+from conftest import Process, byPlayer, finished, outlast, run
 
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-
-
-@pytest.fixture(scope="module")
-def kafka():
-    """A cluster of this module's own, whose broker may be stopped and started."""
-    with apache() as ground:
-        yield ground
-
-
-def outlast(process, seconds):
-    """Require that a process goes on for so many seconds."""
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.process.wait(seconds)
 
 
 def pause(cluster, producer):
@@ -32,41 +18,41 @@ def pause(cluster, producer):
 @contextlib.contextmanager
 def paused(cluster):
     """Stop a broker in its tracks for the block."""
-    cluster.pause()
+    cluster.broker.pause()
     try:
         yield
     finally:
-        cluster.resume()
+        cluster.broker.resume()
 
 
 def killAndStart(cluster, producer):
     cluster.broker.stop(signal.SIGKILL)
-    cluster.startBroker()
+    cluster.broker.start()
 
 
 def stopAndStart(cluster, producer):
     cluster.broker.stop(signal.SIGTERM)
     producer.until("the broker is gone")
-    cluster.startBroker()
+    cluster.broker.start()
 
 
 def outForAMinute(cluster, producer):
     cluster.broker.stop(signal.SIGKILL)
     outlast(producer, 60)
-    cluster.startBroker()
+    cluster.broker.start()
 
 
 @pytest.mark.parametrize("fault", [pause, killAndStart, stopAndStart, outForAMinute])
-def test_faultUnderALoop(kafka, fault):
-    topic = kafka.topic()
-    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 8000, "-m", 1, "-x", 1, "-p", 1) as producer, \
-            Process("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic, "-e", 8000) as consumer:
+def test_faultUnderALoop(faultyKafka, fault):
+    topic = faultyKafka.topic()
+    with Process("runProducer", "-t", topic, "-b", faultyKafka.bootstrap, "-l", "-e", 8000, "-m", 1, "-x", 1, "-p", 1) as producer, \
+            Process("runConsumer", "-t", topic, "-b", faultyKafka.bootstrap, "-g", topic, "-e", 8000) as consumer:
         producer.until("Message produced")
         consumer.until("Received message")
-        fault(kafka.cluster, producer)
+        fault(faultyKafka.cluster, producer)
         assert producer.end() == 0 and finished(producer.out) == 8000
         assert consumer.end() == 0, consumer.err
-    shown, stored, received = producer.shown(), kafka.values(topic), consumer.shown()
+    shown, stored, received = producer.shown(), faultyKafka.values(topic), consumer.shown()
     assert len(shown) == 8000 and Counter(shown) == Counter(stored) == Counter(received)
     assert byPlayer(shown) == byPlayer(stored) == byPlayer(received)
     said = [sum(text in line for line in producer.err) for text in ("the broker is gone", "the broker is back")]
@@ -78,25 +64,25 @@ def test_faultUnderALoop(kafka, fault):
 
 @pytest.mark.parametrize("number, status", STOPS)
 @pytest.mark.parametrize("pauses", [(0, 0), (60000, 60000), (1, 1)])
-def test_stopDeliversWhatWasGenerated(kafka, number, status, pauses):
-    topic = kafka.topic()
-    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 0, "-m", pauses[0], "-x", pauses[1]) as producer:
+def test_stopDeliversWhatWasGenerated(faultyKafka, number, status, pauses):
+    topic = faultyKafka.topic()
+    with Process("runProducer", "-t", topic, "-b", faultyKafka.bootstrap, "-l", "-e", 0, "-m", pauses[0], "-x", pauses[1]) as producer:
         producer.until("Message produced")
         producer.send(number)
         assert producer.end() == status
     count = finished(producer.out)
-    assert count == kafka.count(topic) >= 1
+    assert count == faultyKafka.count(topic) >= 1
     name = signal.Signals(number).name
     assert producer.err == [f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by {name}\n"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("again", [False, True])
-def test_stopWithoutABroker(kafka, number, again):
-    topic = kafka.topic()
-    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 0, "-m", 1, "-x", 1, "-p", 1) as producer:
+def test_stopWithoutABroker(faultyKafka, number, again):
+    topic = faultyKafka.topic()
+    with Process("runProducer", "-t", topic, "-b", faultyKafka.bootstrap, "-l", "-e", 0, "-m", 1, "-x", 1, "-p", 1) as producer:
         producer.until("Message produced")
-        with paused(kafka.cluster):
+        with paused(faultyKafka.cluster):
             producer.until("the broker is gone")
             producer.send(number)
             if again:
@@ -109,30 +95,30 @@ def test_stopWithoutABroker(kafka, number, again):
     assert f"stopped by {signal.Signals(number).name}" in producer.err[-1]
 
 
-def test_givingUpTheLastAcknowledgements(kafka):
-    topic = kafka.topic()
-    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 3000, "-m", 1, "-x", 1, "-p", 1) as producer:
+def test_givingUpTheLastAcknowledgements(faultyKafka):
+    topic = faultyKafka.topic()
+    with Process("runProducer", "-t", topic, "-b", faultyKafka.bootstrap, "-l", "-e", 3000, "-m", 1, "-x", 1, "-p", 1) as producer:
         producer.until("Message produced")
-        with paused(kafka.cluster):
+        with paused(faultyKafka.cluster):
             producer.until("acknowledgements; Ctrl-C gives up")
             producer.send(signal.SIGINT)
             assert producer.end() == 1
     assert producer.err[-1].startswith(f"runProducer: 3000 produced, {len(producer.shown())} delivered, ")
 
 
-def test_outForGoodEndsWithTheMessageTimeout(kafka):
-    topic = kafka.topic()
-    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 3000, "-m", 1, "-x", 1, "-p", 1,
+def test_outForGoodEndsWithTheMessageTimeout(faultyKafka):
+    topic = faultyKafka.topic()
+    with Process("runProducer", "-t", topic, "-b", faultyKafka.bootstrap, "-l", "-e", 3000, "-m", 1, "-x", 1, "-p", 1,
                  "-X", "message.timeout.ms=4000") as producer:
         producer.until("Message produced")
-        kafka.cluster.broker.stop(signal.SIGKILL)
+        faultyKafka.cluster.broker.stop(signal.SIGKILL)
         try:
             assert producer.end() == 1
         finally:
-            kafka.cluster.startBroker()
+            faultyKafka.cluster.broker.start()
     count = finished(producer.out)
-    apacheKafka.waitFor(lambda: kafka.count(topic) >= count, "the broker to have its log again")
-    shown, stored = producer.shown(), kafka.values(topic)
+    waitFor(lambda: faultyKafka.count(topic) >= count, "the broker to have its log again")
+    shown, stored = producer.shown(), faultyKafka.values(topic)
     assert count == len(shown) and len(stored) == len(set(stored))
     players = byPlayer(stored)  # at their end, what the broker wrote and died before acknowledging it
     assert all(players[player][:len(texts)] == texts for player, texts in byPlayer(shown).items())
@@ -140,51 +126,49 @@ def test_outForGoodEndsWithTheMessageTimeout(kafka):
     assert not any("broker is back" in line for line in producer.err)
 
 
-def test_consumerStopsWithoutABroker(kafka):
-    topic = kafka.topic()
-    kafka.publish(topic, "one")
-    with Process("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic) as consumer:
+def test_consumerStopsWithoutABroker(faultyKafka):
+    topic = faultyKafka.topic()
+    faultyKafka.publish(topic, "one")
+    with Process("runConsumer", "-t", topic, "-b", faultyKafka.bootstrap, "-g", topic) as consumer:
         consumer.until("Received message")
-        kafka.cluster.broker.stop(signal.SIGKILL)
+        faultyKafka.cluster.broker.stop(signal.SIGKILL)
         try:
             consumer.until("the broker is gone")
             consumer.send(signal.SIGTERM)
             assert consumer.end() == 143
         finally:
-            kafka.cluster.startBroker()
+            faultyKafka.cluster.broker.start()
     assert "may be shown again" in consumer.err[-1] and len(consumer.err) == 2
 
 
-def test_tooLarge(kafka):
-    topic = kafka.topic(max_message_bytes=100)
-    ended = run("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 100, "-m", 0, "-x", 0)
-    assert ended.returncode == 1 and kafka.count(topic) == 0
+def test_tooLarge(faultyKafka):
+    topic = faultyKafka.topic(max_message_bytes=100)
+    ended = run("runProducer", "-t", topic, "-b", faultyKafka.bootstrap, "-l", "-e", 100, "-m", 0, "-x", 0)
+    assert ended.returncode == 1 and faultyKafka.count(topic) == 0
     assert ended.stderr == "runProducer: 100 produced, 0 delivered, 100 failed: Broker: Message size too large\n"
     assert "Finished publishing: 0 messages." in ended.stdout and "Message produced" not in ended.stdout
 
 
-def test_tooFewReplicas(kafka):
-    first = kafka.cluster
-    with apacheKafka.ApacheKafka(broker_id=2, zookeeper_connect=first.properties["zookeeper.connect"]) as second:
-        name = kafka.topic(replicas=2, partitions=1, min_insync_replicas=2)
-        second.broker.stop(signal.SIGKILL)
-        apacheKafka.waitFor(lambda: kafka.admin.list_topics(name, timeout=60).topics[name].partitions[0].isrs == [1], "its end")
-        ended = run("runProducer", "-t", name, "-b", kafka.bootstrap, "-l", "-e", 10, "-m", 0, "-x", 0,
-                    "-X", "message.timeout.ms=6000")
+def test_tooFewReplicas(threeBrokers):
+    topic = threeBrokers.topic(replicas=3, partitions=1)
+    for broker in threeBrokers.cluster.brokers[1:]:
+        broker.stop(signal.SIGKILL)
+    ended = run("runProducer", "-t", topic, "-b", threeBrokers.bootstrap, "-l", "-e", 10, "-m", 0, "-x", 0,
+                "-X", "message.timeout.ms=12000")
     assert ended.returncode == 1
-    line = ended.stderr.strip().split("\n")[-1]
-    assert line.startswith("runProducer: 10 produced, 0 delivered, 10 failed: ")
-    assert "broker 2 away: of 1 partitions 0 without a leader, 1 below min.insync.replicas=2" in line
+    first, *_, last = ended.stderr.splitlines()
+    said = "brokers 2, 3 away: of 1 partitions 0 without a leader, 1 below min.insync.replicas=2"
+    assert last == f"runProducer: 10 produced, 0 delivered, 10 failed: Local: Message timed out; {said}"
 
 
-def test_topicDeletedUnderWay(kafka):
-    topic = kafka.topic()
-    with Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 0, "-m", 1, "-x", 1,
+def test_topicDeletedUnderWay(faultyKafka):
+    topic = faultyKafka.topic()
+    with Process("runProducer", "-t", topic, "-b", faultyKafka.bootstrap, "-l", "-e", 0, "-m", 1, "-x", 1,
                  "-X", "allow.auto.create.topics=false") as producer, \
-            Process("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic) as consumer:
+            Process("runConsumer", "-t", topic, "-b", faultyKafka.bootstrap, "-g", topic) as consumer:
         producer.until("Message produced")
         consumer.until("Received message")
-        kafka.admin.delete_topics([topic])[topic].result(60)
+        faultyKafka.admin.delete_topics([topic])[topic].result(60)
         assert producer.end() == 1 and consumer.end() == 1
     assert f"{finished(producer.out)} delivered" in producer.err[-1] and "nknown" in producer.err[-1]
     assert f"runConsumer: topic {topic}: Broker: Unknown topic or partition\n" in consumer.err

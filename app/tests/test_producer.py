@@ -4,7 +4,7 @@ import random
 import signal
 
 import pytest
-from conftest import Process, environment, events, finished, run
+from conftest import NOT_SET, Process, environment, events, finished, run
 
 import runProducer
 from console import Console
@@ -147,6 +147,15 @@ def test_afterAnOutageTheLoopCatchesUp(monkeypatch):
     assert len(times) == 2000 and times[-1] < 100 + 1999 * 0.01 + 0.1
 
 
+def test_fullQueueDoesNotWaitForLinger(monkeypatch):
+    producer = produce(monkeypatch, window=7)
+    client, clock = producer.cluster.client, producer.cluster.client.clock
+    client.poll = clock.sleep  # nothing is acknowledged before linger.ms, which flush() passes over
+    client.flush = lambda seconds: FakeClient.poll(client, 0.001)
+    producer.loop(700, 0, 0, random.Random())
+    assert len(client.times) == 700 and clock.now - 100 < 100 * 0.002
+
+
 def test_seedGivesTheSamePauses(monkeypatch):
     def times(seed):
         producer = produce(monkeypatch)
@@ -211,9 +220,6 @@ def test_endlessLoopEndsWithItsSignal(ground):
         count = finished(producer.out)
         assert producer.err == [f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by SIGTERM\n"]
         assert ground.name == "mock" or count == ground.count(topic)  # the mock drops what is old
-
-
-NOT_SET = "BOOTSTRAP_SERVERS environment variable not set"
 
 
 @pytest.mark.parametrize("arguments, variable, file, typed", [

@@ -1,24 +1,10 @@
 """The transcripts of the post, line by line: in a pseudo-terminal as its reader has it, and without one."""
 import io
-import re
 import signal
 
 import pexpect
 import pytest
-from conftest import byPlayer, environment, events, run, terminal
-
-EVENT = r'\{"playerId": \d+, "gameId": \d+, "stake": \d+, "win": \d+, "eventTime": "[^"]+"\}'
-UNSET = "BOOTSTRAP_SERVERS environment variable not set. Using commandline argument for bootstrap server."
-READY = "We are ready, press the enter key to continue"
-QUESTION = "Press 'Y' to continue, 'N' to exit."
-
-
-def matches(lines, expected):
-    """Compare lines with literal text, in which EVENT stands for an event."""
-    assert len(lines) == len(expected), lines
-    for line, text in zip(lines, expected):
-        assert re.fullmatch(re.escape(text).replace("EVENT", EVENT), line), (line, text)
-
+from conftest import EVENT, NOT_SET, QUESTION, READY, byPlayer, environment, events, matches, run, terminal
 
 def screen(child):
     """Return all the lines that a pseudo-terminal showed, once its script has ended well."""
@@ -69,7 +55,7 @@ def test_loop(ground, start):
     child.expect_exact("Press the enter key to exit")
     child.sendline()
     matches(screen(child), [
-        "Running in a loop. Number loops: 100 Min latency: 1 Max latency: 5 Printing every 10:th message.", READY, UNSET,
+        "Running in a loop. Number loops: 100 Min latency: 1 Max latency: 5 Printing every 10:th message.", READY, NOT_SET,
         f"Bootstrap servers: {ground.bootstrap}", "Generating and publishing event in loop",
         *["Message produced: EVENT"] * 11, "Finished publishing: 100 messages.", "Press the enter key to exit"])
     stored = sorted(ground.values(topic), key=lambda text: text[-29:])
@@ -97,9 +83,9 @@ def test_consumerStartedFirst(ground, start):
 
 
 @pytest.mark.parametrize("arguments, expected", [
-    ([], [READY, UNSET, "Bootstrap servers: HOST", QUESTION, "Press the enter key to exit"]),
+    ([], [READY, NOT_SET, "Bootstrap servers: HOST", QUESTION, "Press the enter key to exit"]),
     (["-l", "-e", 3, "-m", 1, "-x", 1, "-p", 2], [
-        "Running in a loop. Number loops: 3 Min latency: 1 Max latency: 1 Printing every 2:th message.", READY, UNSET,
+        "Running in a loop. Number loops: 3 Min latency: 1 Max latency: 1 Printing every 2:th message.", READY, NOT_SET,
         "Bootstrap servers: HOST", "Generating and publishing event in loop", "Message produced: EVENT",
         "Message produced: EVENT", "Finished publishing: 3 messages.", "Press the enter key to exit"])])
 def test_producerWithoutTerminal(ground, arguments, expected):
@@ -113,7 +99,7 @@ def test_consumerWithoutTerminal(ground):
     ground.publish(topic, "one")
     ended = run("runConsumer", "-t", topic, "-b", ground.bootstrap, "-g", topic, "-e", 1)
     assert ended.stdout.split("\n") == [
-        UNSET, f"Bootstrap servers: {ground.bootstrap}", READY, f"Listening for events on topic: {topic}. Press Ctrl-C to exit.",
+        NOT_SET, f"Bootstrap servers: {ground.bootstrap}", READY, f"Listening for events on topic: {topic}. Press Ctrl-C to exit.",
         "Received message: one", "Press the enter key to exit the consume application.", ""]
     assert (ended.stderr, ended.returncode) == ("", 0)
 
@@ -123,7 +109,7 @@ def test_endOfInputAnswersEachQuestion(mock, start):
     for question in (READY, QUESTION, "Press the enter key to exit"):
         child.expect_exact(question)
         child.sendeof()
-    assert screen(child) == [READY, UNSET, f"Bootstrap servers: {mock.bootstrap}", QUESTION, "Press the enter key to exit"]
+    assert screen(child) == [READY, NOT_SET, f"Bootstrap servers: {mock.bootstrap}", QUESTION, "Press the enter key to exit"]
 
 
 def test_embeddedBrokerIsReadFromAnotherTerminal(start):

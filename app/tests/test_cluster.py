@@ -1,0 +1,388 @@
+"""Clusters of several brokers, in part away, hung, moved or started anew: nothing lost or twice."""
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+
+import pytest
+from apacheKafka import waitFor
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import NewTopic
+from conftest import LIMIT, Process, byPlayer, events, finished, outlast, run
+from mockCluster import MockCluster
+
+LOOP = "-l", "-e", 0, "-m", 1, "-x", 1, "-p", 1
+
+
+def properties(*pairs):
+    """Return the flags that set properties."""
+    return [word for pair in pairs for word in ("-X", pair)]
+
+
+@contextlib.contextmanager
+def pair(bootstrap, topic, more=()):
+    """Run an endless producer and a consumer, both of which have shown something."""
+    arguments = "-t", topic, "-b", bootstrap
+    with Process("runProducer", *arguments, *LOOP, *more) as producer, \
+            Process("runConsumer", *arguments, "-g", topic) as consumer:
+        producer.until("Message produced")
+        consumer.until("Received message")
+        yield producer, consumer
+
+
+def goOn(*processes, within=LIMIT):
+    """Wait until each of the processes has shown more."""
+    seen = [len(process.out) for process in processes]
+    waitFor(lambda: all(len(process.out) > count for process, count in zip(processes, seen)),
+            "more events", within)
+
+
+def reconcile(ground, topic, producer, consumer):
+    """End both, and require all that was shown and stored to be the same, each event once."""
+    producer.send(signal.SIGINT)
+    assert producer.end() == 130, producer.err
+    count = finished(producer.out)
+    waitFor(lambda: len(consumer.shown()) >= count, "the rest", LIMIT)
+    consumer.send(signal.SIGINT)
+    assert consumer.end() == 0, consumer.err
+    shown, stored, received = producer.shown(), ground.values(topic), consumer.shown()
+    assert len(shown) == count and Counter(shown) == Counter(stored) == Counter(received)
+    assert byPlayer(shown) == byPlayer(stored) == byPlayer(received)
+
+
+class Longest(threading.Thread):
+    """Measures the longest time in which a process has shown nothing."""
+
+    def __init__(self, process):
+        super().__init__(daemon=True)
+        self.process, self.seconds, self.ended = process, 0, threading.Event()
+        self.start()
+
+    def run(self):
+        count, since = len(self.process.out), time.monotonic()
+        while not self.ended.wait(0.05):
+            now = time.monotonic()
+            if len(self.process.out) > count:
+                count, since = len(self.process.out), now
+            self.seconds = max(self.seconds, now - since)
+
+    def stop(self):
+        self.ended.set()
+        return self.seconds
+
+
+@pytest.mark.parametrize("age, lost", [(1000, False), (900000, True)])
+def test_startingBrokerThatDoesNotKnowTheTopic(age, lost):
+    """The run is older than the time after which librdkafka gives up: 4 s here, 2,000 s by default.
+
+    What saves it is that the library's knowledge of the topic grows old: without that it is lost.
+    """
+    limits = properties("topic.metadata.propagation.max.ms=4000", f"metadata.max.age.ms={age}")
+    with MockCluster() as cluster:
+        cluster.topic("topic")
+        with Process("runProducer", "-t", "topic", "-b", cluster.bootstrap, *LOOP, *limits) as producer:
+            waitFor(lambda: len(producer.out) > 5000, "5 s of events", LIMIT)
+            cluster.down(1)
+            cluster.forget("topic")
+            cluster.up(1)
+            if not lost:
+                outlast(producer, 2)  # in which the library asks for the topic
+                cluster.remember("topic")
+                goOn(producer)
+                producer.send(signal.SIGINT)
+            assert producer.end() == (1 if lost else 130), producer.err
+        count = finished(producer.out)
+    assert count == len(producer.shown())
+    if lost:
+        assert "Unknown topic" in producer.err[-1]
+    else:
+        assert producer.err[-1].startswith(f"runProducer: {count} produced, {count} delivered, 0 failed")
+
+
+def test_brokerOfThreeAway(mockCluster):
+    mockCluster.topic("topic", replicas=3)
+    with pair(mockCluster.bootstrap, "topic") as (producer, consumer):
+        mockCluster.down(2)
+        for process in producer, consumer:
+            process.until("broker 2 away: of 4 partitions 1 without a leader")
+        mockCluster.up(2)
+        for process in producer, consumer:
+            process.until("all brokers are back after")
+        goOn(producer, consumer)
+        for process in producer, consumer:
+            process.send(signal.SIGTERM)
+            assert process.end() == 143
+    assert len(producer.err) == 3 and len(consumer.err) == 2
+
+
+def test_allOfThreeAway(mockCluster):
+    mockCluster.topic("topic", replicas=3)
+    with pair(mockCluster.bootstrap, "topic") as (producer, consumer):
+        for broker in (1, 2, 3):
+            mockCluster.down(broker)
+        for process in producer, consumer:
+            process.until("the broker is gone: ")
+        for broker in (1, 2, 3):
+            mockCluster.up(broker)
+        for process in producer, consumer:
+            process.until("the broker is back after")
+        goOn(producer, consumer)
+
+
+def test_slowBrokerIsABroker():
+    with MockCluster() as cluster:
+        cluster.topic("topic")
+        cluster.delay(1, 1200)
+        with Process("runProducer", "-t", "topic", "-b", cluster.bootstrap, *LOOP) as producer:
+            producer.until("Message produced")
+            producer.send(signal.SIGINT)
+            assert producer.end() == 130
+    assert not any("gone" in line or "away" in line for line in producer.err)
+
+
+@pytest.mark.parametrize("property", [
+    "group.protocol=classic", "partition.assignment.strategy=cooperative-sticky",
+    "partition.assignment.strategy=roundrobin", "group.instance.id=one", "enable.partition.eof=true",
+    "enable.auto.commit=false", "allow.auto.create.topics=true", "statistics.interval.ms=100",
+    "isolation.level=read_uncommitted"])
+def test_consumerProperty(mock, property):
+    topic = mock.topic()
+    mock.publish(topic, "one")
+    ended = run("runConsumer", "-t", topic, "-b", mock.bootstrap, "-g", topic, "-e", 1, "-X", property)
+    assert (ended.returncode, ended.stderr, events(ended.stdout)) == (0, "", ["one"])
+
+
+@pytest.mark.parametrize("property", [
+    "enable.idempotence=false", "message.timeout.ms=0", "compression.codec=gzip", "acks=all",
+    "statistics.interval.ms=100"])
+def test_producerProperty(mock, property):
+    topic = mock.topic()
+    ended = run("runProducer", "-t", topic, "-b", mock.bootstrap, "-l", "-e", 100, "-m", 0, "-x", 0,
+                "-p", 1, "-X", property)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert sorted(events(ended.stdout)) == sorted(mock.values(topic))
+
+
+def startAll(ground):
+    """Start all brokers, side by side."""
+    threads = [threading.Thread(target=broker.start) for broker in ground.cluster.brokers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def coordinator(ground, group):
+    """Return the id of the broker that coordinates a group."""
+    return ground.admin.describe_consumer_groups([group])[group].result(LIMIT).coordinator.id
+
+
+def test_allThreeKilled(threeBrokers):
+    topic = threeBrokers.topic(replicas=3)
+    with pair(threeBrokers.bootstrap, topic) as (producer, consumer):
+        for broker in threeBrokers.cluster.brokers:
+            broker.stop(signal.SIGKILL)
+        producer.until("the broker is gone")
+        consumer.until("the broker is gone")
+        startAll(threeBrokers)
+        goOn(producer, consumer)
+        reconcile(threeBrokers, topic, producer, consumer)
+    assert len(producer.err) < 10 and len(consumer.err) < 10
+
+
+@pytest.mark.parametrize("coordinates", [False, True])
+def test_brokerOfThreeHangs(threeBrokers, coordinates):
+    topic = threeBrokers.topic(replicas=3)
+    with pair(threeBrokers.bootstrap, topic) as (producer, consumer):
+        number = coordinator(threeBrokers, topic)
+        number = number if coordinates else number % 3 + 1
+        broker = threeBrokers.cluster.brokers[number - 1]
+        longest = Longest(producer), Longest(consumer)
+        broker.pause()
+        for process in producer, consumer:
+            process.until(f"broker {number} away: ")
+        outlast(producer, 15)
+        assert max(each.stop() for each in longest) < 15
+        broker.resume()
+        for process in producer, consumer:
+            process.until("all brokers are back")
+        reconcile(threeBrokers, topic, producer, consumer)
+    assert not any("gone" in line for line in [*producer.err, *consumer.err])
+
+
+def test_rollingRestart(threeBrokers):
+    topic = threeBrokers.topic(replicas=3)
+    with pair(threeBrokers.bootstrap, topic) as (producer, consumer):
+        for broker in threeBrokers.cluster.brokers:
+            broker.stop(signal.SIGTERM)
+            broker.start()
+            goOn(producer, consumer)
+        reconcile(threeBrokers, topic, producer, consumer)
+
+
+class Forwarder:
+    """A TCP port that leads to another one, which may change."""
+
+    def __init__(self, port):
+        self.target, self.listener = port, socket.create_server(("127.0.0.1", 0))
+        self.bootstrap = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near = self.listener.accept()[0]
+                try:
+                    far = socket.create_connection(("127.0.0.1", self.target))
+                except OSError:
+                    near.close()
+                    continue
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self.copy, args=ends, daemon=True).start()
+
+    def copy(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for end in source, target:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def test_clusterThatMoves(threeBrokers):
+    topic, brokers = threeBrokers.topic(replicas=3), threeBrokers.cluster.brokers
+    forwarder = Forwarder(brokers[0].port)
+    with pair(forwarder.bootstrap, topic) as (producer, consumer):
+        for broker in brokers:
+            broker.stop(signal.SIGKILL)
+        producer.until("the broker is gone")
+        for broker in brokers:
+            broker.move()
+        startAll(threeBrokers)
+        forwarder.target = brokers[0].port
+        threeBrokers.connect(threeBrokers.cluster.bootstrap)
+        goOn(producer, consumer)
+        reconcile(threeBrokers, topic, producer, consumer)
+    assert len(producer.err) < 10 and len(consumer.err) < 10
+
+
+def test_cooperativeMembersComeAndGo(threeBrokers):
+    topic, shown, total = threeBrokers.topic(replicas=3, partitions=12), [], 12000
+    consume = ("runConsumer", "-t", topic, "-b", threeBrokers.bootstrap, "-g", topic,
+               *properties("partition.assignment.strategy=cooperative-sticky"))
+    with Process("runProducer", "-t", topic, "-b", threeBrokers.bootstrap, *LOOP, "-e", total) as producer, \
+            Process(*consume) as staying:
+        staying.until("Received message")
+        members = [staying]
+        stops = signal.SIGINT, signal.SIGTERM
+        while producer.process.poll() is None:
+            with Process(*consume) as first, Process(*consume) as second:
+                first.until("Listening")
+                second.until("Listening")
+                first.send(stops[len(members) % 2])
+                second.send(stops[len(members) % 2])
+                first.end()
+                second.end()
+            members += [first, second]
+        assert producer.end() == 0
+
+        def received():
+            return [text for member in members for text in member.shown()]
+        waitFor(lambda: len(received()) >= total, "all events", LIMIT)
+        staying.send(signal.SIGINT)
+        assert staying.end() == 0
+        shown = received()
+    assert len(members) > 5
+    assert Counter(shown) == Counter(threeBrokers.values(topic))
+
+
+def create(ground, topic, partitions):
+    """Create a topic; tell whether that went well, which takes a moment after its deletion."""
+    with contextlib.suppress(KafkaException):
+        ground.admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(LIMIT)
+        return True
+
+
+def test_logThatStartsAnewUnderAConsumer(faultyKafka):
+    topic = faultyKafka.topic(partitions=1)
+    faultyKafka.publish(topic, *map(str, range(100)))
+    with Process("runConsumer", "-t", topic, "-b", faultyKafka.bootstrap, "-g", topic) as consumer:
+        waitFor(lambda: len(consumer.shown()) == 100, "the first 100", LIMIT)
+        faultyKafka.admin.delete_topics([topic])[topic].result(LIMIT)
+        waitFor(lambda: create(faultyKafka, topic, 1), "the topic anew", LIMIT)
+        faultyKafka.publish(topic, "new 1", "new 2")
+        waitFor(lambda: consumer.shown()[100:] == ["new 1", "new 2"], "the new ones", LIMIT)
+        consumer.send(signal.SIGINT)
+        assert consumer.end() == 0
+    assert any("it was made anew" in line for line in consumer.err)
+
+
+def test_storedOffsetBeyondTheLog(kafka):
+    topic = kafka.topic(partitions=1)
+    kafka.publish(topic, "one", "two")
+    store = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
+    store.commit(offsets=[TopicPartition(topic, 0, 5000)], asynchronous=False)
+    store.close()
+    ended = run("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic, "-e", 2, "--timeout", 30)
+    assert (ended.returncode, events(ended.stdout)) == (0, ["one", "two"])
+    assert ended.stderr == ("runConsumer: partition 0: the log ends at 2, before offset 5000: "
+                            "it was made anew; going on at 0\n")
+
+
+def test_deletedBeforeTheyWereShown(kafka):
+    topic = kafka.topic(partitions=1)
+    kafka.publish(topic, *map(str, range(100)))
+    arguments = "runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic, "--timeout", 30
+    assert run(*arguments, "-e", 10).returncode == 0
+    deleted = kafka.admin.delete_records([TopicPartition(topic, 0, 50)])
+    assert all(future.result(LIMIT) for future in deleted.values())
+    words = "partition 0: 40 offsets, 10 to 49, were deleted before they were shown"
+    ended = run(*arguments, "-X", "auto.offset.reset=error")
+    assert (ended.returncode, events(ended.stdout)) == (1, []) and words in ended.stderr
+    ended = run(*arguments, "-e", 50)
+    assert (ended.returncode, events(ended.stdout)[0]) == (0, "50")
+    assert ended.stderr == f"runConsumer: {words}; going on at 50\n"
+
+
+def test_topicMadeAnewWithFewerPartitions(faultyKafka):
+    topic = faultyKafka.topic()
+    with Process("runProducer", "-t", topic, "-b", faultyKafka.bootstrap, *LOOP) as producer:
+        waitFor(lambda: len(producer.out) > 2500, "2.5 s of events, and a look at the topic", LIMIT)
+        faultyKafka.admin.delete_topics([topic])[topic].result(LIMIT)
+        waitFor(lambda: create(faultyKafka, topic, 1), "the topic anew", LIMIT)
+        producer.until("was deleted and made anew: it has 1 partitions now, 4 before")
+        assert producer.end() == 1
+    count = finished(producer.out)
+    assert len(producer.shown()) == count
+    produced, delivered, failed = [int(word) for word in producer.err[-1].split() if word.isdigit()]
+    assert (delivered, produced - delivered) == (count, failed)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("fault", ["kill", "pause"])
+def test_kafka4(kafka4, protocol, fault):
+    topic, broker = kafka4.topic(), kafka4.cluster.broker
+    arguments = "-t", topic, "-b", kafka4.bootstrap
+    with Process("runProducer", *arguments, *LOOP) as producer, \
+            Process("runConsumer", *arguments, "-g", topic, "-X", f"group.protocol={protocol}") as consumer:
+        producer.until("Message produced")
+        consumer.until("Received message")
+        if fault == "kill":
+            broker.stop(signal.SIGKILL)
+            producer.until("the broker is gone")
+            broker.start()
+        else:
+            broker.pause()
+            outlast(producer, 10)  # its own cluster gives it up after 9 s
+            broker.resume()
+        goOn(producer, consumer)
+        reconcile(kafka4, topic, producer, consumer)
+
+
+def test_newProtocolOnABrokerThatHasItNot(kafka):
+    topic = kafka.topic()
+    ended = run("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic, "-e", 1, "--timeout", 12,
+                "-X", "group.protocol=consumer")
+    assert ended.returncode == 1 and "may not know group.protocol=consumer" in ended.stderr
