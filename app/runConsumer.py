@@ -206,9 +206,11 @@ class Consume:
 
     def commit(self):
         """Have the group store the offsets of all that was shown. Return the error, or None."""
-        from confluent_kafka import KafkaException, TopicPartition
+        from confluent_kafka import KafkaError, KafkaException, TopicPartition
         shown = [TopicPartition(self.cluster.topic, number, offset)
                  for number, offset in self.next.items() if offset >= 0]
+        if self.lost and not shown:
+            return KafkaError(KafkaError._TIMED_OUT, "no answer from the group")
         try:
             parts = self.client.commit(offsets=shown, asynchronous=False) if shown else []
             return next((part.error for part in parts if part.error), None)

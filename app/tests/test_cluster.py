@@ -347,8 +347,8 @@ def test_deletedBeforeTheyWereShown(kafka):
 
 
 def test_topicMadeAnewWithFewerPartitions(faultyKafka):
-    topic = faultyKafka.topic()
-    with Process("runProducer", "-t", topic, "-b", faultyKafka.bootstrap, *LOOP) as producer:
+    topic, notByItself = faultyKafka.topic(), properties("allow.auto.create.topics=false")
+    with Process("runProducer", "-t", topic, "-b", faultyKafka.bootstrap, *LOOP, *notByItself) as producer:
         waitFor(lambda: len(producer.out) > 2500, "2.5 s of events, and a look at the topic", LIMIT)
         faultyKafka.admin.delete_topics([topic])[topic].result(LIMIT)
         waitFor(lambda: create(faultyKafka, topic, 1), "the topic anew", LIMIT)

@@ -221,7 +221,7 @@ def test_accessTakenBackUnderWay(secured, tmp_path):
         checkWords("".join(process.out), "".join(process.err))
         assert "Broker: Topic authorization failed" in "".join(process.err), process.err
     assert len(producer.err) == 1
-    assert consumer.err[0] == ("runConsumer: Broker: Topic authorization failed: the events shown last may be shown "
+    assert consumer.err[0] == ("runConsumer: Commit failed: Broker: Topic authorization failed: the events shown last may be shown "
                                "again by the next start\n") and len(consumer.err) == 3
     assert finished(producer.out) == secured.count(topic) >= len(consumer.shown()) >= 1
 

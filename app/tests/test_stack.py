@@ -1,6 +1,7 @@
 """The compose stack as the post's reader starts and uses it, beside any stack of the same machine."""
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -14,6 +15,7 @@ import yaml
 from apacheKafka import freePort, waitFor
 from conftest import APP, LIMIT, QUESTION, READY, Ground, byPlayer, events, finished, matches, run
 from confluent_kafka.admin import ConfigResource
+from reaper import reaper
 
 COMPOSE = APP.parent / "docker" / "docker-compose.yml"
 DOCKERFILE = APP.parent / "docker" / "build" / "Dockerfile"
@@ -25,10 +27,10 @@ EXIT = "Press the enter key to exit"
 START = 300  # seconds for a start with its builds and health checks
 
 
-def docker(*arguments, timeout=LIMIT):
+def docker(*arguments, timeout=LIMIT, **options):
     """Run a docker command to its end without a terminal."""
     return subprocess.run(["docker", *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=timeout)
+                          timeout=timeout, **options)
 
 
 def done(*arguments, **options):
@@ -64,21 +66,23 @@ class Stack:
         self.port, self.uiPort = freePort(), freePort()
         self.ground = Ground("stack", f"localhost:{self.port}")
         self.override = folder / "override.yml"
-        names = {service: f"    container_name: {self.name(service)}\n" for service in SERVICES}
-        names["zookeeper"] += "    ports: !reset []\n"
-        names["kafka-ui"] += f'    ports: !override ["127.0.0.1:{self.uiPort}:8080"]\n'
-        names["broker"] += (  # the image listens where it advertises itself
-            f'    ports: !override ["127.0.0.1:{self.port}:{self.port}"]\n    environment:\n      '
-            f"KAFKA_ADVERTISED_LISTENERS: PLAINTEXT://broker:29092,PLAINTEXT_HOST://localhost:{self.port}\n")
-        self.override.write_text("services:\n" + "".join(f"  {service}:\n{text}" for service, text in names.items()))
+        names = (f"  {service}:\n    container_name: {self.name(service)}\n" for service in SERVICES)
+        self.override.write_text("services:\n" + "".join(names))
+        self.env = {**os.environ, "BROKER_PORT": str(self.port), "UI_PORT": str(self.uiPort),
+                    "ZOOKEEPER_PORT": str(freePort())}
+        reaper.command(*self.command("down", "-v", "--rmi", "local"))
 
     def name(self, service):
         """Return the name of a service's container."""
         return f"{self.project}-{service}"
 
+    def command(self, *arguments):
+        """Return the command line of docker compose for it."""
+        return ["docker", "compose", "-p", self.project, "-f", str(COMPOSE), "-f", str(self.override), *arguments]
+
     def compose(self, *arguments):
         """Run a docker compose command on it, and return what it printed."""
-        return done("compose", "-p", self.project, "-f", COMPOSE, "-f", self.override, *arguments, timeout=START)
+        return done(*self.command(*arguments)[1:], timeout=START, env=self.env)
 
     def execute(self, *command):
         """Run a command in event-gen by docker exec without a terminal."""
@@ -169,13 +173,15 @@ def test_writtenImagesArePinned(written):
     assert [image for image in [*images.values(), *base] if not re.fullmatch(pinned, image)] == []
     assert len(base) == 1
     assert len({image.partition(":")[2] for image in images.values() if image.startswith("confluentinc/")}) == 1
-    assert set(re.findall(r"\$\{?(\w+)", COMPOSE.read_text())) == {"CONFLUENT_TAG"}
+    assert set(re.findall(r"\$\{?(\w+)", COMPOSE.read_text())) == {
+        "CONFLUENT_TAG", "BROKER_PORT", "UI_PORT", "ZOOKEEPER_PORT"}
 
 
 def test_writtenPortsAreOnLoopback(written):
-    ports = [port for service in written["services"].values() for port in service.get("ports", ())]
-    assert {"127.0.0.1:9092:9092", "127.0.0.1:8080:8080"} <= set(ports)
-    assert all(port.startswith("127.0.0.1:") for port in ports)
+    ports = {name: service["ports"] for name, service in written["services"].items() if "ports" in service}
+    assert ports == {"zookeeper": ["127.0.0.1:${ZOOKEEPER_PORT:-2181}:2181"],
+                     "broker": ["127.0.0.1:${BROKER_PORT:-9092}:${BROKER_PORT:-9092}"],
+                     "kafka-ui": ["127.0.0.1:${UI_PORT:-8080}:8080"]}
 
 
 def test_writtenDockerfile():
@@ -320,3 +326,18 @@ def test_downAndUpAgain(stack):
     done("volume", "rm", *volumes)  # `down` without -v leaves the images' unnamed ones behind
     stack.compose("up", "-d", "--wait")
     assert stack.whole() and stack.count() == 0
+
+
+def test_deletedTopicComesBack(stack):
+    stack.ground.admin.delete_topics(["gameplay"])["gameplay"].result(LIMIT)
+    stack.compose("up", "-d", "--wait")
+    assert len(stack.ground.admin.list_topics("gameplay", timeout=LIMIT).topics["gameplay"].partitions) == 4
+
+
+def test_rightsAndLogs(stack):
+    [found] = json.loads(done("inspect", stack.name("event-gen")))
+    assert found["HostConfig"]["CapDrop"] == ["ALL"]
+    assert found["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"]
+    for service in SERVICES:
+        [found] = json.loads(done("inspect", stack.name(service)))
+        assert found["HostConfig"]["LogConfig"]["Config"]["max-size"] == "10m"
