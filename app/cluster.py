@@ -117,7 +117,10 @@ class Cluster:
         return self.watch.report(self.error)
 
     def why(self):
-        """Return what is wrong right now, or None."""
+        """Return what is wrong right now, or None; tell the user what has changed."""
+        if not (self.watch.view.gone or self.watch.view.trouble):
+            self.watch.lookAgain()
+            self.report()
         if self.error and (self.error.fatal() or self.watch.view.gone):
             return self.error.str()
         return self.watch.view.trouble or None

@@ -39,6 +39,7 @@ class Watch:
         self.since = 0            # start of that trouble; this and the next two by time.monotonic()
         self.missingSince = None  # since when the topic has been unknown
         self.progressAt = 0       # when an event was acknowledged or came in
+        self.lookedAt = 0         # when the last look began
         self.partitions = 0       # how many partitions the user knows of
 
     def start(self, conf):
@@ -55,6 +56,13 @@ class Watch:
             view = look.view()
             if not view.gone or self.progressAt < start:
                 self.view = view
+            self.lookedAt = start
+
+    def lookAgain(self):
+        """Wait for a look that begins now, but not for long."""
+        now = time.monotonic()
+        while self.lookedAt < now < time.monotonic() < now + 3 * LOOK_SECONDS:
+            time.sleep(0.05)
 
     def progress(self):
         """Note that an event was acknowledged or came in: something answers."""

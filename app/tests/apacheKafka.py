@@ -2,6 +2,7 @@
 import base64
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ LOG4J = ("log4j.rootLogger={level}, stderr\n"
          "log4j.appender.stderr.target=System.err\n"
          "log4j.appender.stderr.layout=org.apache.log4j.PatternLayout\n"
          "log4j.appender.stderr.layout.ConversionPattern=[%d] %p %m (%c)%n\n")
+STARTED = b"started (kafka.server.KafkaServer)", b"Recorded new ZK controller"
 QUICK = "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"  # of a server that starts fast and runs slower
 
 
@@ -64,10 +66,15 @@ def java(main, *arguments, heap="256M", options=(), level="WARN", release=3):
 
 
 def freePort():
-    """Return a TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a TCP port of 127.0.0.1 that was free a moment ago.
+
+    It is below those that outgoing connections are given.
+    """
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def waitFor(condition, what, seconds=60):
@@ -176,7 +183,8 @@ class Broker(Server):
         def serves():
             with open(self.log, "rb") as log:
                 log.seek(size)
-                return b"started (kafka.server.KafkaServer)" in log.read()
+                said = log.read()
+            return all(text in said for text in STARTED)
         end = time.monotonic() + 60
         while True:
             try:
