@@ -134,12 +134,11 @@ def serverOf(parser, args):
         parser.error(f"environment variable BOOTSTRAP_SERVERS: {error}")
 
 
-def serverNotes(args, servers):
-    """Return what a reader is told of the choice: ([lines of standard output], note or None)."""
-    lines, note = [f"Bootstrap servers: {servers}"], None
+def tellServers(args, servers, say, note):
+    """Tell the user which servers are used: say() the lines of the post, note() a lost -b."""
     if not os.environ.get("BOOTSTRAP_SERVERS") and servers == (args.bootstrap or DEFAULT_SERVER):
-        lines.insert(0, "BOOTSTRAP_SERVERS environment variable not set. "
-                        "Using commandline argument for bootstrap server.")
+        say("BOOTSTRAP_SERVERS environment variable not set. "
+            "Using commandline argument for bootstrap server.")
+    say(f"Bootstrap servers: {servers}")
     if args.bootstrap not in (None, servers):
-        note = f"-b {args.bootstrap} is not used: -X, -F or BOOTSTRAP_SERVERS names the server"
-    return lines, note
+        note(f"-b {args.bootstrap} is not used: -X, -F or BOOTSTRAP_SERVERS names the server")

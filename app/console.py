@@ -29,15 +29,6 @@ def blockSignals():
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
-def openClosedStreams():
-    """Give each closed standard stream a descriptor. Otherwise a socket would get its number."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-
-
 class Console:
     """The standard streams of a script and the signals sent to it."""
 
@@ -52,7 +43,6 @@ class Console:
 
     def run(self, program, argv):
         """Return the exit status of program(console, argv), which returns whether all was done."""
-        openClosedStreams()
         if hasattr(sys.stdin, "reconfigure"):
             sys.stdin.reconfigure(errors="replace")
         for number in SIGNALS:

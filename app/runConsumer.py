@@ -269,10 +269,7 @@ def run(console, argv):
     consume = Consume(cluster, console, conf, args.print_n_msg)
     try:
         with contextlib.suppress(Stopped):
-            lines, note = commandline.serverNotes(args, cluster.servers)
-            console.say(*lines)
-            if note:
-                console.note(note)
+            commandline.tellServers(args, cluster.servers, console.say, console.note)
             cluster.connect(lambda: console.signals)
             console.ask("We are ready, press the enter key to continue")
             consume.run(args.events, args.timeout)

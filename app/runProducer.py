@@ -353,10 +353,7 @@ def connect(console, cluster, args):
         console.note(f"an embedded broker listens on {cluster.servers}; "
                      "to read from it, in a second terminal:\n"
                      f"python runConsumer.py -t {args.topic} {flag}{cluster.servers}")
-    lines, note = commandline.serverNotes(args, cluster.servers)
-    console.say(*lines)
-    if note:
-        console.note(note)
+    commandline.tellServers(args, cluster.servers, console.say, console.note)
     cluster.connect(lambda: console.signals)
 
 

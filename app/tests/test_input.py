@@ -9,7 +9,7 @@ import threading
 
 import apacheKafka
 import pytest
-from conftest import LIMIT, Process, command, environment, finish, run, runHere, start
+from conftest import LIMIT, Process, environment, finish, run, runHere, start
 
 import gameplay
 
@@ -89,7 +89,8 @@ def test_wrongVariable(usageError, monkeypatch, script, value):
 
 @pytest.mark.parametrize("text, place", [
     ("bootstrap.servers=h:1\nfoo\n", "line 2"), ("# a\n\n=x\n", "line 3"), ("Foo Bar=x\n", "line 1"),
-    ("sasl.password\n", "line 1"), ("bootstrap.servers=h:x\n", "line 1"), (b"client.id=\xff\n", "UTF-8"), ("client.id=a\0b", "UTF-8")])
+    ("sasl.password\n", "line 1"), ("bootstrap.servers=h:x\n", "line 1"),
+    (b"client.id=\xff\n", "UTF-8"), ("client.id=a\0b", "UTF-8")])
 def test_wrongFile(usageError, tmp_path, text, place):
     path = tmp_path / "kafka.properties"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -203,28 +204,6 @@ def test_stopWhileConnecting(script, number):
 LOOP = ["-l", "-e", 50, "-m", 0, "-x", 1, "-p", 1]
 
 
-@pytest.mark.parametrize("redirection, reason", [("| head -n 8 >/dev/null; exit ${PIPESTATUS[0]}", "Broken pipe"),
-                                                 (">/dev/full", "No space left on device"), (">&-", "closed")])
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_outputGone(mock, script, redirection, reason):
-    topic = mock.topic()
-    mock.publish(topic, *map(str, range(20000)))
-    more = [*LOOP, "-e", 0] if script == "runProducer" else ["-g", topic]  # nothing else would end either
-    line = " ".join(f"'{word}'" for word in command(script, "-t", topic, "-b", mock.bootstrap, *more))
-    ended = finish(start(["bash", "-c", f"{line} {redirection}"]))
-    assert ended.returncode == 1
-    lines = ended.stderr.strip().split("\n")
-    assert len(lines) == 1 and lines[0].startswith(f"{script}: ") and f"standard output is gone: {reason}" in lines[0]
-
-
-@pytest.mark.parametrize("redirection", ["<&-", "2>&-", "<&- 2>&-", "2>/dev/full"])
-def test_closedStreams(mock, redirection):
-    topic = mock.topic()
-    line = " ".join(f"'{word}'" for word in command("runProducer", "-t", topic, "-b", mock.bootstrap, *LOOP))
-    ended = finish(start(["bash", "-c", f"{line} {redirection}"]))
-    assert ended.returncode == 0 and "Finished publishing: 50 messages." in ended.stdout and ended.stderr == ""
-
-
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help(script):
     ended = run(script, "--help", env=environment(COLUMNS="80"))
@@ -236,40 +215,3 @@ def test_help(script):
         words = ["bash", "-c", f"'{sys.executable}' {script}.py --help >/dev/full"]
         ended = finish(start(words, env=environment(PYTHONUNBUFFERED="")))
         assert ended.returncode == 1
-
-
-def test_blockedOutputDoesNotHoldUpAStop(mock):
-    reader, writer = os.pipe()  # nobody reads it
-    process = start(command("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-l", "-e", 0, "-m", 0, "-x", 0, "-p", 1),
-                    stdout=writer)
-    os.close(writer)
-    try:
-        apacheKafka.waitFor(lambda: pipeIsFull(reader), "a full pipe")
-        process.send_signal(signal.SIGTERM)
-        error = process.communicate(timeout=LIMIT)[1]
-        assert process.returncode == 143 and "stopped by SIGTERM" in error and "Traceback" not in error
-    finally:
-        process.kill()
-        os.close(reader)
-
-
-def pipeIsFull(reader):
-    """Tell whether a pipe holds as much as it can, by Linux's word."""
-    import fcntl
-    import struct
-    import termios
-    held = struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, b"\0" * 4))[0]
-    return held > fcntl.fcntl(reader, 1032) - 4096  # F_GETPIPE_SZ
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signalsWithoutEndChangeNoStatus(mock, script, number):
-    topic = mock.topic()
-    more = ["-l", "-m", 60000, "-x", 60000] if script == "runProducer" else ["-g", topic]
-    with Process(script, "-t", topic, "-b", mock.bootstrap, *more) as process:
-        process.until("Message produced" if script == "runProducer" else "Listening")
-        while process.process.poll() is None:
-            process.send(number)
-        assert process.end() == (0 if (script, number) == ("runConsumer", signal.SIGINT) else 128 + number)
-        assert not any(text in line for line in process.err for text in ("Traceback", "ignored"))

@@ -1,0 +1,147 @@
+"""Standard streams and signals: closed, full, stuck and non-blocking streams; floods of signals."""
+import os
+import select
+import signal
+import threading
+
+import apacheKafka
+import pytest
+from conftest import LIMIT, QUESTION, READY, Process, command, events, finish, start, terminal
+
+SCRIPTS = ["runProducer", "runConsumer"]
+LOOP = ["-l", "-e", "50", "-m", "0", "-x", "0"]
+ENDLESS = ["-l", "-e", 0, "-m", 0, "-x", 0, "-p", 1]
+needsFullDevice = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full not found")
+
+
+def shell(words, redirection):
+    """Run a command line in a shell, its streams redirected, and return its end."""
+    line = " ".join(f"'{word}'" for word in words)
+    return finish(start(["bash", "-c", f"{line} {redirection}"]))
+
+
+@pytest.mark.parametrize("redirection, reason", [
+    ("| head -n 8 >/dev/null; exit ${PIPESTATUS[0]}", "Broken pipe"), (">&-", "closed"),
+    pytest.param(">/dev/full", "No space left on device", marks=needsFullDevice)])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_outputGone(mock, script, redirection, reason):
+    topic = mock.topic()
+    mock.publish(topic, *map(str, range(20000)))
+    more = ENDLESS if script == "runProducer" else ["-g", topic]  # nothing else would end either
+    ended = shell(command(script, "-t", topic, "-b", mock.bootstrap, *more), redirection)
+    assert ended.returncode == 1
+    lines = ended.stderr.strip().split("\n")
+    assert len(lines) == 1 and lines[0].startswith(f"{script}: ")
+    assert f"standard output is gone: {reason}" in lines[0]
+
+
+@pytest.mark.parametrize("redirection", [
+    "<&-", "2>&-", "<&- 2>&-", pytest.param("2>/dev/full", marks=needsFullDevice)])
+def test_closedStreams(mock, redirection):
+    ended = shell(command("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, *LOOP), redirection)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Finished publishing: 50 messages." in ended.stdout
+
+
+@pytest.fixture
+def pipe():
+    """A pipe that the test may read: (reader, writer)."""
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+def waitUntilFull(writer):
+    """Wait until a pipe takes no more."""
+    apacheKafka.waitFor(lambda: not select.select([], [writer], [], 0)[1], "a full pipe", LIMIT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("errorsToo", [False, True])
+def test_stopIsKeptWhenNobodyReads(mock, pipe, script, errorsToo, number):
+    topic = mock.topic()
+    mock.publish(topic, *map(str, range(20000)))
+    more = ENDLESS if script == "runProducer" else ["-g", topic]
+    process = start(command(script, "-t", topic, "-b", mock.bootstrap, *more), stdout=pipe[1],
+                    **({"stderr": pipe[1]} if errorsToo else {}))
+    waitUntilFull(pipe[1])
+    process.send_signal(number)
+    error = finish(process).stderr
+    wayOut = (script, number) == ("runConsumer", signal.SIGINT)
+    # What waits to be shown can't be: for the consumer's way out that is a failure.
+    assert process.returncode == (1 if wayOut else 128 + number)
+    if not errorsToo:
+        reason = {"runProducer": f"stopped by {number.name}", "runConsumer": "standard output is gone"}
+        assert reason[script] in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_nonBlockingOutputLosesNothing(mock, pipe, script):
+    topic, count = mock.topic(), 3000  # more than a pipe holds
+    process = ["-l", "-e", count, "-m", 0, "-x", 0, "-p", 1] if script == "runProducer" else ["-g", topic, "-e", count]
+    mock.publish(topic, *[b'{"event": %081d}' % number for number in range(count)])
+    os.set_blocking(pipe[1], False)
+    process = start(command(script, "-t", topic, "-b", mock.bootstrap, *process), stdout=pipe[1], text=False)
+    waitUntilFull(pipe[1])
+    output = b""
+    while process.poll() is None or select.select([pipe[0]], [], [], 0)[0]:
+        if select.select([pipe[0]], [], [], 0.05)[0]:
+            output += os.read(pipe[0], 4096)
+    ended = finish(process)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert len(set(events(output.decode()))) == count
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_floodOfSignals(mock, script, number):
+    topic = mock.topic()
+    more = ["-l", "-m", 60000, "-x", 60000] if script == "runProducer" else ["-g", topic]
+    with Process(script, "-t", topic, "-b", mock.bootstrap, *more) as process:
+        process.until("Message produced" if script == "runProducer" else "Listening")
+        while process.process.poll() is None:
+            process.send(number)
+        wayOut = (script, number) == ("runConsumer", signal.SIGINT)
+        assert process.end() == (0 if wayOut else 128 + number)
+        assert not any(text in line for line in process.err for text in ("Traceback", "ignored"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_floodOfSignalsAtAQuestion(mock, number):
+    child = terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap)
+    child.expect_exact(READY)
+    child.sendline()
+    for _ in range(2):
+        child.expect_exact(QUESTION)
+        child.sendline("Y")
+    child.expect_exact(QUESTION)
+
+    def flood():
+        while child.isalive():
+            child.kill(number)
+    thread = threading.Thread(target=flood)
+    thread.start()
+    text = child.read()
+    thread.join(LIMIT)
+    assert child.exitstatus == 128 + number
+    assert "\r\nFinished publishing: 2 messages.\r\n" in text
+    assert f"2 produced, 2 delivered, 0 failed: stopped by {signal.Signals(number).name}" in text
+
+
+def test_countsAfterTheStopIsGivenUp(mockCluster):
+    mockCluster.topic("topic", replicas=3)
+    with Process("runProducer", "-t", "topic", "-b", mockCluster.bootstrap,
+                 "-l", "-e", 0, "-m", 1, "-x", 1, "-p", 1) as process:
+        process.until("Message produced")
+        for broker in 1, 2, 3:
+            mockCluster.down(broker)
+        process.until("the broker is gone")
+        process.send(signal.SIGTERM)
+        assert process.end() == 1
+        *_, counts = process.err
+        produced, delivered, failed = (int(counts.split()[place]) for place in (1, 3, 5))
+        assert failed and produced == delivered + failed and "failed: stopped by SIGTERM; " in counts
+        assert f"Finished publishing: {delivered} messages.\n" in process.out
+        assert len(process.shown()) == delivered
