@@ -207,17 +207,16 @@ class Ground:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "test",
                              "enable.auto.commit": False, "enable.partition.eof": True,
                              "log_level": 0})
-        found = []
-        for partition in consumer.list_topics(topic, timeout=LIMIT).topics[topic].partitions:
-            consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
-            ends = []  # the end is told as an error
-            while not ends:
-                batch = [consumer.poll(LIMIT), *consumer.consume(10000, 0)]
-                assert batch[0], f"no end of {topic}, partition {partition}, within {LIMIT} s"
-                ends = [message for message in batch if message.error()]
-                found += [message for message in batch if not message.error()]
+        partitions = consumer.list_topics(topic, timeout=LIMIT).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+        found, ends = [], set()
+        while ends != set(partitions):
+            batch = consumer.consume(10000, 0.1) or [consumer.poll(LIMIT)]
+            assert batch[0], f"no end of {topic} within {LIMIT} s"
+            ends |= {message.partition() for message in batch if message.error()}  # told as an error
+            found += [message for message in batch if not message.error()]
         consumer.close()
-        return found
+        return sorted(found, key=lambda message: (message.partition(), message.offset()))
 
     def values(self, topic):
         """Return the values of all that is on a topic, as text."""
