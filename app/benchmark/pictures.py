@@ -1,7 +1,12 @@
-"""Draws docker/terminals.svg: both scripts in pseudo-terminals, side by side, from a real run.
+"""Draws the pictures of README.md anew: all of them, or the one that is named.
 
-Needs app/tests/requirements.txt. The producer brings its own broker, so no Kafka has to run.
+docker/terminals.svg: both scripts in pseudo-terminals, side by side, from a real run. The producer
+brings its own broker, so no Kafka has to run.
+docker/speed.svg: the events per second in the table of README.md, as bars.
+
+Needs app/tests/requirements.txt.
 """
+import argparse
 import io
 import os
 import re
@@ -9,17 +14,27 @@ import sys
 from pathlib import Path
 
 import pexpect
+from rich import box
 from rich.columns import Columns
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
 APP = Path(__file__).resolve().parents[1]
-PICTURE = APP.parent / "docker" / "terminals.svg"
-WIDTH = 64  # columns of a terminal
+README = APP.parent / "README.md"
+TERMINALS = APP.parent / "docker" / "terminals.svg"
+SPEED = APP.parent / "docker" / "speed.svg"
+
+WIDTH, HEIGHT = 66, 26  # of a terminal in characters
 PRODUCE = "python runProducer.py -t gameplay -l -e 40 -m 10 -x 50 -p 10 --embedded --seed 7"
 CONSUME = "python runConsumer.py -t gameplay -e 40 -p 10 -b "
 
+BAR, GAP = 26, 10       # heights in pixels: of a bar, and below it
+NAMES, BARS = 210, 430  # widths in pixels: of the names, and of the longest bar
+COLOURS = "#1f6feb", "#8b949e"  # of our scripts, and of Kafka's tools
+
+
+# The terminals
 
 def terminal(line):
     """Start a command line in a pseudo-terminal. Return it and what it will have shown."""
@@ -43,11 +58,12 @@ def panel(title, line, screen):
     shown = re.sub(r"[^\n]*\r\x1b\[K", "", screen.getvalue().replace("\r\n", "\n"))
     text = Text(f"$ {line}\n", style="bold green")
     text.append(shown.rstrip(), style="not bold white")
-    return Panel(text, title=title, width=WIDTH, height=27)
+    return Panel(text, title=title, width=WIDTH, height=HEIGHT, box=box.HORIZONTALS,
+                 style="on #101418", border_style="bright_black")
 
 
-def main():
-    """Run both scripts, and write the picture."""
+def drawTerminals():
+    """Run both scripts, and write what they showed."""
     producer, produced = terminal(PRODUCE)
     answer(producer, "We are ready, press the enter key to continue")
     producer.expect(r"-b (127\.0\.0\.1:\d+)")
@@ -62,7 +78,60 @@ def main():
     console = Console(record=True, width=2 * WIDTH + 1, file=io.StringIO())
     console.print(Columns([panel("the producer", PRODUCE, produced),
                            panel("the consumer", consume, consumed)], padding=(0, 1)))
-    PICTURE.write_text(console.export_svg(title="One broker, two terminals"))
+    picture = console.export_svg(title="One broker, two terminals")
+    # A picture loads nothing from elsewhere: the reader's own fixed-width font will do.
+    TERMINALS.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))
+
+
+# The speed
+
+def speeds(readme):
+    """Return {name: events per second as text} of the table in README.md."""
+    table = readme.split("\n## Speed\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")]
+            for line in table.split("\n") if line.startswith("|")]
+    column = rows[0].index("events/s")
+    return {cells[0]: cells[column] for cells in rows[2:]}
+
+
+def bars(figures):
+    """Return {name: events per second as text} as an SVG with a bar for each."""
+    numbers = {name: int(text.replace(",", "")) for name, text in figures.items()}
+    lines, top = [], 50
+    for name, text in figures.items():
+        length = round(BARS * numbers[name] / max(numbers.values()))
+        ours = name.endswith(".py")
+        middle = top + BAR // 2 + 5
+        lines += [f'<text x="{NAMES}" y="{middle}" text-anchor="end">{name}</text>',
+                  f'<rect x="{NAMES + 10}" y="{top}" width="{length}" height="{BAR}" rx="3" '
+                  f'fill="{COLOURS[not ours]}"/>',
+                  f'<text x="{NAMES + 18 + length}" y="{middle}" font-weight="bold">{text}</text>']
+        top += BAR + GAP * (1 if ours else 2)
+    width, height = NAMES + BARS + 100, top
+    return "\n".join([
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" font-family="sans-serif" font-size="15" fill="#1f2328">',
+        f'<rect width="{width}" height="{height}" rx="8" fill="#ffffff"/>',
+        '<text x="20" y="30" font-size="17" font-weight="bold">Events per second</text>',
+        *lines, "</svg>", ""])
+
+
+def drawSpeed():
+    """Write the bars."""
+    SPEED.write_text(bars(speeds(README.read_text())))
+
+
+PICTURES = {"terminals": drawTerminals, "speed": drawSpeed}
+
+
+def main():
+    """Draw what the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture", nargs="?", choices=PICTURES)
+    picture = parser.parse_args().picture
+    for draw in [PICTURES[picture]] if picture else PICTURES.values():
+        draw()
 
 
 if __name__ == "__main__":
