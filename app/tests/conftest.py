@@ -1,5 +1,6 @@
 """The grounds that the tests stand on, and what they use to run the scripts as a user does."""
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -19,6 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 APP = Path(__file__).parent.parent
 sys.path.insert(0, str(APP))
 import apacheKafka  # noqa: E402
+import composeStack  # noqa: E402
 import console  # noqa: E402
 import gameplay  # noqa: E402
 from apacheKafka import QUICK, ApacheKafka, ApacheKafka4  # noqa: E402
@@ -28,12 +30,13 @@ from reaper import reaper  # noqa: E402
 LIMIT = 120  # seconds after which whatever a test waits for will not come any more
 
 
-SERVERS = ("stack", "threeBrokers", "faultyKafka", "secured", "strict", "kafka4", "kafka")
+SERVERS = ("stack", "packageIndex", "threeBrokers", "faultyKafka", "secured", "strict", "kafka4", "kafka")
 EVENT = r'\{"playerId": \d+, "gameId": \d+, "stake": \d+, "win": \d+, "eventTime": "[^"]+"\}'
 NOT_SET = ("BOOTSTRAP_SERVERS environment variable not set. "
            "Using commandline argument for bootstrap server.")
 READY = "We are ready, press the enter key to continue"
 QUESTION = "Press 'Y' to continue, 'N' to exit."
+EXIT = "Press the enter key to exit"
 
 
 def pytest_configure(config):
@@ -70,10 +73,10 @@ def command(script, *arguments):
 
 
 def start(words, env=None, **options):
-    """Start a process in the folder of the scripts, without a terminal."""
-    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+    """Start a process in the folder of the scripts, or in that of cwd=, without a terminal."""
+    options = {"cwd": APP, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
                "text": True, **options}
-    process = subprocess.Popen(words, cwd=APP, env=env or environment(), **options)
+    process = subprocess.Popen(words, env=env or environment(), **options)
     reaper.process(process.pid)
     return process
 
@@ -274,6 +277,28 @@ def mockCluster():
     """Three brokers of librdkafka's own, for one test."""
     with MockCluster(3) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory):
+    """The compose stack, started."""
+    reason = composeStack.missing()
+    if reason:
+        pytest.skip(reason)
+    stack = composeStack.Stack(tmp_path_factory.mktemp("stack"), functools.partial(Ground, "stack"))
+    try:
+        stack.compose("up", "-d", "--build", "--wait")
+        yield stack
+    finally:
+        stack.compose("down", "-v", "--rmi", "local")
+
+
+@pytest.fixture(scope="session")
+def packageIndex():
+    """The index that pip installs from; skip where it does not answer."""
+    ended = finish(start([sys.executable, "-m", "pip", "--retries", "1", "index", "versions", "confluent-kafka"]))
+    if ended.returncode:
+        pytest.skip(f"no package can be installed: {' '.join(ended.stderr.split())[-300:]}")
 
 
 def requireKafka():

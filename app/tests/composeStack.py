@@ -1,0 +1,154 @@
+"""The compose stack under names and ports of its own, driven by docker and docker compose."""
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+import pexpect
+from apacheKafka import freePort
+from confluent_kafka import OFFSET_END, TopicPartition
+from reaper import reaper
+
+TOP = Path(__file__).parents[2]
+COMPOSE = TOP / "docker" / "docker-compose.yml"
+DOCKERFILE = TOP / "docker" / "build" / "Dockerfile"
+CHECKED = {"zookeeper", "broker", "kafka-ui"}
+SERVICES = CHECKED | {"kafka-init-topics", "event-gen"}
+PROMPT = "app@event-gen:/app$ "
+START = 300  # seconds for a start with its builds and health checks
+LIMIT = 120  # seconds for anything else
+
+
+def docker(*arguments, timeout=LIMIT, **options):
+    """Run a docker command to its end without a terminal."""
+    return subprocess.run(["docker", *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=timeout, **options)
+
+
+def done(*arguments, **options):
+    """Run a docker command that has to succeed, and return what it printed."""
+    ended = docker(*arguments, **options)
+    assert ended.returncode == 0, (arguments, ended.stdout[-2000:], ended.stderr[-4000:])
+    return ended.stdout
+
+
+def missing():
+    """Say what the stack lacks on this machine, or None where it can run."""
+    if not shutil.which("docker"):
+        return "the stack needs Docker: no docker on the PATH"
+    for command in (["info"], ["compose", "version"]):
+        ended = docker(*command)
+        if ended.returncode:
+            return f"the stack needs Docker: docker {' '.join(command)}: {' '.join(ended.stderr.split())[-300:]}"
+    base = re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)
+    pulled = [line.split()[-1] for line in done("compose", "-f", COMPOSE, "config").split("\n") if " image: " in line]
+    for image in {*pulled, *base}:
+        if docker("image", "inspect", image).returncode:
+            ended = docker("pull", "-q", image, timeout=600)
+            if ended.returncode and not re.search("not found|manifest unknown", ended.stderr):  # such a tag is a fault
+                return f"the stack needs the image {image}: {' '.join(ended.stderr.split())[-300:]}"
+    return None
+
+
+class Stack:
+    """The repository's stack under a project, container names and ports of its own."""
+
+    def __init__(self, folder, makeGround):
+        """folder: an empty one; makeGround(HOST:PORT) returns what reads and writes its topics."""
+        self.project = f"test-{uuid.uuid4().hex[:8]}"
+        self.port, self.uiPort = freePort(), freePort()
+        self.ground = makeGround(f"localhost:{self.port}")
+        self.override = folder / "override.yml"
+        names = (f"  {service}:\n    container_name: {self.name(service)}\n" for service in SERVICES)
+        self.override.write_text("services:\n" + "".join(names))
+        self.env = {**os.environ, "BROKER_PORT": str(self.port), "UI_PORT": str(self.uiPort),
+                    "ZOOKEEPER_PORT": str(freePort())}
+        reaper.command(*self.command("down", "-v", "--rmi", "local"))
+
+    def name(self, service):
+        """Return the name of a service's container."""
+        return f"{self.project}-{service}"
+
+    def command(self, *arguments):
+        """Return the command line of docker compose for it."""
+        return ["docker", "compose", "-p", self.project, "-f", str(COMPOSE), "-f", str(self.override), *arguments]
+
+    def compose(self, *arguments):
+        """Run a docker compose command on it, and return what it printed."""
+        return done(*self.command(*arguments)[1:], timeout=START, env=self.env)
+
+    def own(self, lines):
+        """Return lines that a reader types at the top of the checkout as they are for this stack."""
+        options = f"-p {self.project} -f docker/docker-compose.yml -f {self.override}"
+        lines = lines.replace("docker compose -f docker/docker-compose.yml", f"docker compose {options}")
+        lines = re.sub("(docker exec(?: -it)?) event-gen ", rf"\1 {self.name('event-gen')} ", lines)
+        # What is meant for this stack must not reach another one of this machine.
+        assert all(self.project in line for line in lines.split("\n") if "docker " in line), lines
+        return lines
+
+    def shell(self, line="docker exec -it event-gen bash"):
+        """Type a line of a reader that opens a shell in event-gen. Return that Shell."""
+        return Shell(self.own(line))
+
+    def execute(self, *command):
+        """Run a command in event-gen by docker exec without a terminal."""
+        return docker("exec", self.name("event-gen"), *command)
+
+    def containers(self):
+        """Return {service: its container's state, id and volumes}."""
+        found = json.loads(done("inspect", *map(self.name, sorted(SERVICES))))
+        return {one["Name"][len(self.project) + 2:]: {
+            **one["State"], "Id": one["Id"], "Volumes": [mount["Name"] for mount in one["Mounts"]]} for one in found}
+
+    def whole(self):
+        """Tell whether four containers run, in good health where that is checked, and the fifth has done its work."""
+        states = self.containers()
+        ended = states.pop("kafka-init-topics")
+        return ((ended["Status"], ended["ExitCode"]) == ("exited", 0)
+                and all(state["Status"] == "running" for state in states.values())
+                and all(states[service]["Health"]["Status"] == "healthy" for service in CHECKED))
+
+    def count(self):
+        """Return how many events are on the topic, once the broker leads its partitions."""
+        return self.ground.count("gameplay")
+
+    def clear(self):
+        """Remove the events from the topic, and the groups that have read them."""
+        admin = self.ground.admin
+        ends = [TopicPartition("gameplay", number, OFFSET_END) for number in range(4)]
+        groups = [group.group_id for group in admin.list_consumer_groups().result(LIMIT).valid]
+        removed = [admin.delete_records(ends), admin.delete_consumer_groups(groups) if groups else {}]
+        for future in [future for futures in removed for future in futures.values()]:
+            future.result(LIMIT)
+
+
+class Shell:
+    """A shell in event-gen, in a pseudo-terminal."""
+
+    def __init__(self, line):
+        self.log = io.StringIO()
+        self.child = pexpect.spawn(line, encoding="utf-8", timeout=LIMIT, dimensions=(50, 300))
+        self.child.logfile_read = self.log
+        self.child.expect_exact(PROMPT)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.close(force=True)
+
+    def type(self, line, *expected):
+        """Type a line and Enter, and wait for texts."""
+        self.child.sendline(line)
+        for text in expected:
+            self.child.expect_exact(text)
+
+    def lines(self):
+        """Return the lines that the last command has left on the screen, once the prompt is back."""
+        self.child.expect_exact(PROMPT)
+        text = re.sub(r"\x1b\[\?2004[hl]\r?|\x1b\[K|\x1b\][^\a]*\a|\^C", "", self.log.getvalue())
+        return [line.rstrip("\r").split("\r")[-1] for line in text.split(PROMPT)[-2].split("\n")[1:-1]]
