@@ -2,13 +2,12 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 
 import pexpect
 import pytest
 from confluent_kafka import Producer
-from conftest import (APP, EVENT, EXIT, LIMIT, NOT_SET, READY, Ground, byPlayer, environment, events, finish, matches, run,
+from conftest import (APP, EVENT, EXIT, NOT_SET, READY, Ground, byPlayer, environment, events, finish, matches, run,
                       runHere, start, terminal)
 
 sys.path.append(str(APP / "benchmark"))
@@ -52,7 +51,7 @@ def shell(lines, folder, env=None):
 @pytest.fixture
 def clone(tmp_path):
     """A folder with the tracked files of this checkout, as they are now."""
-    listing = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, text=True)
+    listing = finish(start(["bash", "-c", "git ls-files -z"], cwd=TOP))
     if listing.returncode:
         pytest.skip(f"a clone needs a checkout of git: {' '.join(listing.stderr.split())[-300:]}")
     for name in filter(None, listing.stdout.split("\0")):
