@@ -4,45 +4,47 @@ import logging
 import re
 import time
 
-from confluent_kafka import KafkaException
+from confluent_kafka import (OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Producer,
+                             TopicPartition)
 
 from console import Failure, Stopped
 from watch import Watch
 
 CONNECT_SECONDS = 10
 TOPIC_SECONDS = 3  # a topic that is just being created is unknown for a moment
+GONE_SECONDS = 10  # a broker that starts does not know its topics for a while
 DEFAULTS = {
     "log_level": 0,                    # what matters of the log comes to onError() as well
     "socket.timeout.ms": 10000,        # then a hung broker is left; 60 s by default
     "socket.connection.setup.timeout.ms": 10000,  # likewise an address where nobody is; 30 s
     "reconnect.backoff.max.ms": 1000}  # then a broker that is back is found; 10 s by default
 CONNECTION = re.compile(  # what a connection needs; other properties belong to producer or consumer
-    r"(bootstrap|broker|client|api|security|ssl|sasl|https|enable\.s[sa]l|socket|reconnect|log_level)\b.*")
+    r"(bootstrap|broker|client|api|security|ssl|sasl|https|enable\.(ssl|sasl)|socket|reconnect"
+    r"|log_level)\b.*")
 
 
 class Cluster:
     """A client of confluent_kafka, its topic, and the state of its connection."""
 
-    def __init__(self, kind, conf, topic, note):
-        """Make a client of a kind, Producer or Consumer. Raise ValueError if it refuses conf.
-
-        note(text) prints a line for the user.
-        """
-        conf = {**DEFAULTS, **conf}
-        if conf["log_level"] == 0 and "debug" not in conf:
-            conf["logger"] = logging.getLogger("librdkafka")  # or it would go to standard error
-            conf["logger"].addHandler(logging.NullHandler())
-            conf["logger"].propagate = False
-        self.conf, self.topic = conf, topic
+    def __init__(self, kind, conf, topic, console):
+        """Make a client of a kind, Producer or Consumer. Raise ValueError if it refuses conf."""
+        self.conf, self.topic, self.console = {**DEFAULTS, **conf}, topic, console
         self.servers = conf.get("bootstrap.servers")
-        self.error = None  # the connection's last error, or its fatal one
-        self.watch = Watch(topic, note)
+        self.watch = Watch(topic)
+        self.error = None         # the connection's last one since something answered; a fatal one
+        self.away = frozenset()   # brokers that the user knows to be away; None: all of them
+        self.awaySince = 0        # since when; this and the next two by time.monotonic()
+        self.progressAt = 0       # when something last answered
+        self.missingSince = None  # since when the topic has been unknown
+        self.partitions = 0       # how many of them the user knows of
+        more = {"error_cb": self.onError}
+        if self.conf["log_level"] == 0 and "debug" not in conf:
+            # Fatal errors are logged at any level, to standard error unless a logger takes them.
+            more["logger"] = logging.Logger("librdkafka", logging.CRITICAL + 1)
         try:
-            self.client = kind({**conf, "error_cb": self.onError})
+            self.client = kind({**self.conf, **more})
         except KafkaException as error:
             raise ValueError(error.args[0].str())
-        except TypeError as error:
-            raise ValueError(str(error))
 
     def onError(self, error):
         """Keep an error of the connection: librdkafka's error_cb."""
@@ -54,19 +56,16 @@ class Cluster:
         try:
             wait(seconds)
         except (KafkaException, SystemError) as error:  # flush() wraps it in a SystemError
-            cause = error.__cause__ if isinstance(error, SystemError) else error
-            if not isinstance(cause, KafkaException):
-                raise
-            self.onError(cause.args[0])
+            self.onError((error.__cause__ or error).args[0])
 
-    def connect(self, stopped):
+    def connect(self):
         """Return when the cluster has the topic; from then on it is watched.
 
-        Raise Failure if no broker answers, or if there is no such topic. Raise Stopped as soon as
-        stopped() is true.
+        Raise Failure if no broker answers, or if there is no such topic. Raise Stopped after a
+        signal.
         """
         start, missingSince, patience = time.monotonic(), None, 1
-        while not stopped():
+        while not self.console.signals:
             with contextlib.suppress(KafkaException):
                 error = self.askForTopic(patience)
                 if error is None:
@@ -112,15 +111,93 @@ class Cluster:
         conf = {key: value for key, value in self.conf.items() if CONNECTION.fullmatch(key)}
         self.watch.start({**conf, "bootstrap.servers": self.servers})
 
+    def progress(self):
+        """Note that an event was acknowledged or came in: something answers."""
+        self.progressAt = time.monotonic()
+        if self.error and not self.error.fatal():
+            self.error = None
+
     def report(self):
         """Tell the user what has changed. Return why waiting is pointless, None while it is not."""
-        return self.watch.report(self.error)
+        view, now = self.watch.view, time.monotonic()
+        away = None if view.gone and self.progressAt < view.start else view.away
+        if away != self.away:
+            self.reportAway(away, now)
+        if view.partitions:
+            if view.partitions < self.partitions:
+                self.console.note(f"topic {self.topic} was deleted and made anew: it has "
+                          f"{view.partitions} partitions now, {self.partitions} before")
+            self.partitions = view.partitions
+        if not view.error:
+            self.missingSince = None
+        elif not self.missingSince:
+            self.missingSince = now
+        elif now > self.missingSince + GONE_SECONDS:
+            return f"topic {self.topic}: {view.error.str()}"
+        return None
+
+    def reportAway(self, away, now):
+        """Tell the user of brokers that went away or came back."""
+        before, self.away = self.away, away
+        if not before and before is not None:
+            self.awaySince = now
+        seconds = f"{now - self.awaySince:.0f} s"
+        if before is None:
+            self.console.note(f"the broker is back after {seconds}")
+        if away is None:
+            why = self.error.str() if self.error else "no answer"
+            self.console.note(f"the broker is gone: {why}")
+        elif away - (before or frozenset()):
+            self.console.note(self.watch.view.trouble)
+        elif before and not away:
+            self.console.note(f"all brokers are back after {seconds}")
 
     def why(self):
         """Return what is wrong right now, or None; tell the user what has changed."""
-        if not (self.watch.view.gone or self.watch.view.trouble):
+        if not self.away and self.away is not None:
             self.watch.lookAgain()
             self.report()
-        if self.error and (self.error.fatal() or self.watch.view.gone):
-            return self.error.str()
-        return self.watch.view.trouble or None
+        error = self.error.str() if self.error else None
+        if self.error and self.error.fatal():
+            return error
+        if self.away is None:
+            return error or "no answer"
+        return self.watch.view.trouble or error
+
+    def partition(self, number, offset):
+        """Return a partition and an offset as the client wants them."""
+        return TopicPartition(self.topic, number, offset)
+
+    def offsetRange(self, number):
+        """Return the first offset of a partition and its end: symbols if no broker answers."""
+        with contextlib.suppress(KafkaException):
+            return self.client.get_watermark_offsets(TopicPartition(self.topic, number), timeout=5)
+        return OFFSET_BEGINNING, OFFSET_END
+
+    def storedOffsets(self, partitions):
+        """Return {partition: what the group has stored, below 0 for nothing}; {} for no answer."""
+        with contextlib.suppress(KafkaException):
+            answers = self.client.committed(partitions, timeout=5)
+            return {answer.partition: answer.offset for answer in answers}
+        return {}
+
+    def commit(self, offsets):
+        """Have the group store {partition: next offset}. Return its error, or None."""
+        parts = [self.partition(number, offset) for number, offset in offsets.items()]
+        try:
+            answers = self.client.commit(offsets=parts, asynchronous=False)
+            errors = [answer.error for answer in answers if answer.error]
+        except KafkaException as error:
+            errors = [error.args[0]]
+        # Nothing can be shown again of a partition that is no more.
+        lasting = [error for error in errors if error.code() != error.UNKNOWN_TOPIC_OR_PART]
+        return lasting[0] if lasting else None
+
+    def embeddedServer(self):
+        """Return HOST:PORT of the broker inside the client."""
+        try:
+            broker = self.client.list_topics(timeout=5).brokers[1]
+        except KafkaException as error:
+            raise Failure(f"the embedded broker does not answer: {error.args[0].str()}\n"
+                          "leave out -X and -F")
+        return f"{broker.host}:{broker.port}"

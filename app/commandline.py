@@ -7,8 +7,7 @@ import socket
 
 DEFAULT_SERVER = "localhost:9092"
 SERVER_NAMES = "bootstrap.servers", "metadata.broker.list"  # librdkafka knows the server by both
-NO_TEXT = {key: "its value is a function, not text"
-           for key in ("default.topic.config", "error_cb", "logger", "stats_cb", "throttle_cb")}
+NO_TEXT = re.compile(r".*_cb|on_commit|on_delivery|logger|default\.topic\.config")
 SERVER_HELP = """\
 The server is the first of these that is set: -X bootstrap.servers=...,
 the same property in the file of -F, the environment variable
@@ -24,6 +23,13 @@ def number(kind, least):
         name = "whole number" if kind is int else "number"
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a {name} of at least {least}")
     return convert
+
+
+def utf8(value):
+    """Argparse type: text that librdkafka can take. The error does not repeat it."""
+    if not re.fullmatch(r"[^\0\ud800-\udfff]*", value):
+        raise argparse.ArgumentTypeError("this is not text in UTF-8")
+    return value
 
 
 def topicName(text):
@@ -51,6 +57,9 @@ def keyValue(text):
     if not equals or not re.fullmatch(r"[a-z0-9._]+", key):
         raise argparse.ArgumentTypeError(
             "a property is KEY=VALUE, such as security.protocol=SASL_SSL")
+    if NO_TEXT.fullmatch(key):
+        raise argparse.ArgumentTypeError(f"{key} cannot be set: its value is a function, not text")
+    utf8(value)
     if key in SERVER_NAMES:
         return SERVER_NAMES[0], serverList(value)
     return key, value
@@ -93,20 +102,17 @@ def createParser(name, purpose, examples):
     return parser, group
 
 
-def parse(parser, argv):
-    """Return the parsed arguments; exit with a usage error."""
-    args, rest = parser.parse_known_args(argv)
+def parse(parser, argv, console):
+    """Return the parsed arguments, and have the console hide secrets. Exit with a usage error."""
+    with console.interruptible():  # a file of -F may be a pipe that nobody writes to
+        args, rest = parser.parse_known_args(argv)
     if rest:  # not repeated: after "sasl.password= word" one of them is the password
         parser.error(f"{len(rest)} arguments too many; a value with blanks needs quotes")
     args.given = dict([pair for pairs in args.config for pair in pairs] + args.property)
+    for key, value in args.given.items():
+        if re.search(r"password|secret|oauth|\.pem", key):
+            console.secrets |= {value, *value.split()} - {""}
     return args
-
-
-def secrets(args):
-    """Return the words of the properties of -X and -F that must not be printed."""
-    values = [value for key, value in args.given.items()
-              if re.search(r"password|secret|oauth|\.pem", key)]
-    return {word for value in values for word in (value, *value.split()) if word}
 
 
 def configure(parser, args, defaults, reserved):
@@ -114,14 +120,11 @@ def configure(parser, args, defaults, reserved):
 
     reserved: {key: why nobody may set it}. Exit with a usage error.
     """
-    for key in sorted(args.given.keys() & {*NO_TEXT, *reserved}):
-        parser.error(f"property {key} cannot be set: {reserved.get(key) or NO_TEXT[key]}")
+    for key in sorted(args.given.keys() & reserved.keys()):
+        parser.error(f"property {key} cannot be set: {reserved[key]}")
     conf = {"client.id": socket.gethostname(), **defaults, **args.given}
     if "bootstrap.servers" not in {*conf, *reserved}:
         conf["bootstrap.servers"] = serverOf(parser, args)
-    for key, value in conf.items():
-        if not re.fullmatch(r"[^\0\ud800-\udfff]*", str(value)):
-            parser.error(f"property {key} is not text in UTF-8")
     return conf
 
 
@@ -134,11 +137,12 @@ def serverOf(parser, args):
         parser.error(f"environment variable BOOTSTRAP_SERVERS: {error}")
 
 
-def tellServers(args, servers, say, note):
-    """Tell the user which servers are used: say() the lines of the post, note() a lost -b."""
+def tellServers(args, servers, console):
+    """Tell the user which servers are used, and whether -b is not."""
     if not os.environ.get("BOOTSTRAP_SERVERS") and servers == (args.bootstrap or DEFAULT_SERVER):
-        say("BOOTSTRAP_SERVERS environment variable not set. "
-            "Using commandline argument for bootstrap server.")
-    say(f"Bootstrap servers: {servers}")
+        console.say("BOOTSTRAP_SERVERS environment variable not set. "
+                    "Using commandline argument for bootstrap server.")
+    console.say(f"Bootstrap servers: {servers}")
     if args.bootstrap not in (None, servers):
-        note(f"-b {args.bootstrap} is not used: -X, -F or BOOTSTRAP_SERVERS names the server")
+        console.note(f"-b {args.bootstrap} is not used: "
+                     "-X, -F or BOOTSTRAP_SERVERS names the server")

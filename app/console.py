@@ -35,7 +35,7 @@ class Console:
     def __init__(self, name, waysOut=()):
         self.name = name
         self.waysOut = {ALARM, *waysOut}  # signals without an exit status of their own
-        self.secrets = ()    # words that are never printed
+        self.secrets = set()  # words that are never printed
         self.signals = []    # numbers of the signals so far
         self.wakers = ()     # signals that end the call at hand with Stopped
         self.gone = None     # why standard output takes no more
@@ -54,21 +54,19 @@ class Console:
             return self.exitStatus(True)
         except Failure as error:
             self.note(str(error))
-            return 1
-        except SystemExit as end:  # argparse has printed its help or an error
+            return self.exitStatus(False)
+        except SystemExit as end:  # argparse has printed its help, or an error: then its code is 2
             self.write("")
-            return 1 if self.gone else end.code
+            return end.code or self.exitStatus(True)
         finally:
             blockSignals()
 
     def exitStatus(self, done):
         """Return the exit status: 1 for a run that left something undone, else by its signals."""
         stops = [number for number in self.signals if number not in self.waysOut]
-        if not done:
-            return 1
-        if stops:
+        if done and stops:
             return 128 + stops[0]
-        return 1 if self.gone else 0
+        return 0 if done and not self.gone else 1
 
     def onSignal(self, number, _frame):
         """Note a signal. Raise Stopped, once, in a call that waits for it."""
@@ -147,8 +145,7 @@ class Console:
         """Put a progress line in place of the last one, if standard error is a terminal."""
         with contextlib.suppress(OSError, AttributeError):
             if sys.stderr.isatty():
-                columns = max(os.get_terminal_size(sys.stderr.fileno()).columns, 20)
-                room = columns - 3  # the terminal may echo ^C behind it
+                room = os.get_terminal_size(sys.stderr.fileno()).columns - len("^C") - 1
                 self.wipe()
                 self.writeError(f"{self.name}: {text}"[:room])
                 self.drawn = True

@@ -12,14 +12,14 @@ from console import STOP_SECONDS, Console, Failure, Stopped, blockSignals
 BATCH = 1000  # events shown at once, where so many are there
 ANSWER_SECONDS = 10  # in which a group answers a new member
 DEFAULTS = {
-    "auto.commit.interval.ms": 1000,
     "fetch.queue.backoff.ms": 10,   # 1 s by default, in which a fast reader waits for nothing
     "queued.min.messages": 20000}   # fetched ahead; the default, 100,000, is no faster
 CLASSIC = {  # a group ends the session of a consumer that died after 6 s instead of 45
-    "session.timeout.ms": 6000, "heartbeat.interval.ms": 2000}
+    "session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}
 RESERVED = {"enable.auto.offset.store": "an offset is stored once its event has been shown"}
-RESETS = {"earliest": "beginning", "smallest": "beginning", "beginning": "beginning",
-          "latest": "end", "largest": "end", "end": "end", "error": "error"}
+BEGINNING, END = -2, -1  # OFFSET_BEGINNING and OFFSET_END of confluent_kafka
+RESETS = {"earliest": BEGINNING, "smallest": BEGINNING, "beginning": BEGINNING,
+          "latest": END, "largest": END, "end": END, "error": None}  # of auto.offset.reset
 EXAMPLES = """examples:
   python runConsumer.py -t gameplay
   python runConsumer.py -t gameplay -g check -e 1000 --timeout 10"""
@@ -67,7 +67,7 @@ class Consume:
             now = time.monotonic()
             if self.show([message for message in messages if message is not None]):
                 arrivedAt = now
-                self.cluster.watch.progress()
+                self.cluster.progress()
             elif timeout and now > arrivedAt + timeout:
                 break
             lost = self.cluster.report()
@@ -80,19 +80,15 @@ class Consume:
 
     def onAssign(self, client, partitions):
         """Begin after what the group has stored, or after what was shown since then."""
-        from confluent_kafka import KafkaException
         self.newProtocol = False
-        stored = {}
-        with contextlib.suppress(KafkaException):
-            stored = {part.partition: part.offset
-                      for part in client.committed(partitions, timeout=5)}
+        stored = self.cluster.storedOffsets(partitions)
         for part in partitions:
             start = max(stored.get(part.partition, -1), self.lost.pop(part.partition, -1), -1)
             self.next[part.partition] = start
             if start >= 0:
                 part.offset = start
-            elif stored and self.reset != "error":
-                part.offset = self.resetOffset()
+            elif stored and self.reset:
+                part.offset = self.reset
         (client.incremental_assign if self.incremental else client.assign)(partitions)
 
     def onRevoke(self, client, partitions):
@@ -135,7 +131,10 @@ class Consume:
         """Raise Failure for an error that waiting does not mend, say or mend any other."""
         error = message.error()
         if error.code() == error._AUTO_OFFSET_RESET:
-            self.startAnew(message.partition(), error)
+            expected = self.next.get(message.partition())
+            # Otherwise the partition is not ours any more, or another one's start has started it.
+            if expected is not None and message.offset() in (expected, None):
+                self.startAnew(message.partition(), expected, error.str())
         elif error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED):
             raise Failure(f"topic {self.cluster.topic}, group {self.group}: {error.str()}\n"
                           "ask for access to them, or name others with -t and -g")
@@ -144,42 +143,27 @@ class Consume:
         elif error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART):
             self.console.note(error.str())  # of an unknown topic the cluster reports
 
-    def startAnew(self, number, error):
-        """Go on in a partition whose log does not hold our next offset (any more)."""
-        from confluent_kafka import KafkaException, TopicPartition
-        partition, expected = TopicPartition(self.cluster.topic, number), self.next.get(number, -1)
-        start, why = -1, error.str()
-        with contextlib.suppress(KafkaException):
-            low, high = self.client.get_watermark_offsets(partition, timeout=5)
-            start = high if self.reset == "end" else low
-            if 0 <= expected < low:
-                why = (f"{low - expected} offsets, {expected} to {low - 1}, were deleted before "
-                       "they were shown")
-            elif expected > high:
-                why = f"the log ends at {high}, before offset {expected}: it was made anew"
-        if self.reset == "error":
+    def startAnew(self, number, expected, why):
+        """Go on in a partition whose log does not hold the expected offset (any more)."""
+        low, high = self.cluster.offsetRange(number)
+        start = high if self.reset == END else low
+        if 0 <= expected < low:
+            why = (f"{low - expected} offsets, {expected} to {low - 1}, were deleted before "
+                   "they were shown")
+        elif 0 <= high < expected:
+            why = f"the log ends at {high}, before offset {expected}: it was made anew"
+        if not self.reset:
             raise Failure(f"partition {number}: {why} (auto.offset.reset=error)")
         if expected >= 0:
             self.console.note(f"partition {number}: {why}; going on at {start}")
         self.next[number] = start
-        self.reassign(number)
-
-    def reassign(self, number):
-        """Tell the client of a partition's new next offset."""
-        from confluent_kafka import TopicPartition
-        parts = {other: TopicPartition(self.cluster.topic, other,
-                                       offset if offset >= 0 else self.resetOffset())
+        parts = {other: self.cluster.partition(other, offset if offset >= 0 else self.reset)
                  for other, offset in self.next.items()}
         if self.incremental:
             self.client.incremental_unassign([parts[number]])
             self.client.incremental_assign([parts[number]])
         else:
             self.client.assign(list(parts.values()))
-
-    def resetOffset(self):
-        """Return the offset that stands for where to begin without a stored one."""
-        from confluent_kafka import OFFSET_BEGINNING, OFFSET_END
-        return OFFSET_BEGINNING if self.reset == "beginning" else OFFSET_END
 
     def close(self):
         """Store the last offsets and leave the group. Say so if the group does not answer."""
@@ -193,35 +177,28 @@ class Consume:
     def leave(self):
         """Store the last offsets, also while a rebalance is under way; then close the client."""
         blockSignals()
-        shown = self.received and self.commits
-        self.unstored = "no answer from the group" if shown else None
-        while shown:
-            error = self.commit()
-            self.unstored = error and error.str()
-            if not error or error.code() in (error.TOPIC_AUTHORIZATION_FAILED,
-                                             error.GROUP_AUTHORIZATION_FAILED):
-                break
-            self.client.poll(0.1)  # what it returns is not shown, and so not stored
+        if self.received and self.commits:
+            self.unstored = "no answer from the group"
+            while not self.store():
+                self.client.poll(0.1)  # what it returns is not shown, and so not stored
         self.client.close()
 
-    def commit(self):
-        """Have the group store the offsets of all that was shown. Return the error, or None."""
-        from confluent_kafka import KafkaError, KafkaException, TopicPartition
-        shown = [TopicPartition(self.cluster.topic, number, offset)
-                 for number, offset in self.next.items() if offset >= 0]
-        if self.lost and not shown:
-            return KafkaError(KafkaError._TIMED_OUT, "no answer from the group")
-        try:
-            parts = self.client.commit(offsets=shown, asynchronous=False) if shown else []
-            return next((part.error for part in parts if part.error), None)
-        except KafkaException as error:
-            return error.args[0]
+    def store(self):
+        """Have the group store what was shown. Return whether it did, or never will."""
+        offsets = {number: offset for number, offset in self.next.items() if offset >= 0}
+        if self.lost and not offsets:
+            return False
+        error = self.cluster.commit(offsets) if offsets else None
+        self.unstored = error and error.str()
+        return not error or error.code() in (error.TOPIC_AUTHORIZATION_FAILED,
+                                             error.GROUP_AUTHORIZATION_FAILED)
 
 
 def createParser():
     """Return the parser of the command line."""
     parser, connection = commandline.createParser("runConsumer", __doc__, EXAMPLES)
-    connection.add_argument("-g", "--group", default="consumer-1", metavar="GROUP",
+    connection.add_argument("-g", "--group", default="consumer-1",
+                            type=commandline.utf8, metavar="GROUP",
                             help="consumer group; it goes on where it stopped "
                                  "(default: %(default)s)")
     loop = parser.add_argument_group("loop")
@@ -253,24 +230,20 @@ def configure(parser, args):
 def run(console, argv):
     """Do what the command line says. Return whether all events that were asked for came."""
     parser = createParser()
-    with console.interruptible():  # a file of -F may be a pipe that nobody writes to
-        args = commandline.parse(parser, argv)
-    console.secrets = commandline.secrets(args)
+    args = commandline.parse(parser, argv, console)
     conf = configure(parser, args)
-    from confluent_kafka import Consumer  # loading it takes longer than --help may take
-
-    from cluster import Cluster
+    from cluster import Cluster, Consumer  # which takes longer than --help may take
     # By the library's own reset an event would come from anywhere, without a word: see startAnew().
     own = {"enable.auto.offset.store": False, "auto.offset.reset": "error"}
     try:
-        cluster = Cluster(Consumer, {**conf, **own}, args.topic, console.note)
+        cluster = Cluster(Consumer, {**conf, **own}, args.topic, console)
     except ValueError as error:
         parser.error(console.hide(f"configuration: {error}"))
     consume = Consume(cluster, console, conf, args.print_n_msg)
     try:
         with contextlib.suppress(Stopped):
-            commandline.tellServers(args, cluster.servers, console.say, console.note)
-            cluster.connect(lambda: console.signals)
+            commandline.tellServers(args, cluster.servers, console)
+            cluster.connect()
             console.ask("We are ready, press the enter key to continue")
             consume.run(args.events, args.timeout)
     finally:

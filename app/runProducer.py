@@ -14,7 +14,7 @@ import time
 
 import commandline
 import gameplay
-from console import Console, Failure, Stopped
+from console import Console, Stopped
 
 BATCH = 1000  # events handed to the client at once, where so many are due
 QUEUE = "queue.buffering.max.messages", "queue.buffering.max.kbytes"
@@ -163,7 +163,7 @@ class Produce:
         self.cluster.serve(wait, seconds)
         self.show()
         if self.ledger.delivered > delivered:
-            self.cluster.watch.progress()
+            self.cluster.progress()
         self.lost = self.cluster.report()
         line = self.progress and self.progress.line(self.ledger.delivered)
         if line:
@@ -194,7 +194,10 @@ class Produce:
             if count:
                 self.generateAndPublish(count)
             if ledger.produced < asked:
-                self.serveUntil(due) if room else self.makeRoom()
+                if room:
+                    self.serveUntil(due)
+                else:
+                    self.serve(self.cluster.client.flush, 0.05)  # which does not wait for linger.ms
 
     def serveUntil(self, due):
         """Serve delivery reports until that time.monotonic(), or until there is reason to stop."""
@@ -206,10 +209,6 @@ class Produce:
                 break
         if 0 < left < 0.001:  # poll() waits for whole milliseconds only
             time.sleep(left)
-
-    def makeRoom(self):
-        """Serve delivery reports of a full queue, without waiting for linger.ms."""
-        self.serve(self.cluster.client.flush, 0.05)
 
     def oneByOne(self):
         """Publish an event for each Y."""
@@ -226,7 +225,7 @@ class Produce:
         """Wait until no event waits, until waiting is pointless, or for a second signal."""
         start, told = time.monotonic(), False
         while self.ledger.waiting() and len(self.console.signals) < 2 and not self.lost:
-            self.serve(self.cluster.client.flush, 0.1)  # which does not wait for linger.ms
+            self.serve(self.cluster.client.flush, 0.1)
             if self.ledger.waiting() and time.monotonic() > start + 1 and not told:
                 told = True
                 self.console.note(f"waiting for {self.ledger.waiting()} acknowledgements; "
@@ -334,47 +333,32 @@ def setUpGame(parser, args):
     gameplay.seed(args.seed)
 
 
-def embeddedServer(client):
-    """Return HOST:PORT of the broker inside a client."""
-    from confluent_kafka import KafkaException
-    try:
-        broker = client.list_topics(timeout=5).brokers[1]
-        return f"{broker.host}:{broker.port}"
-    except KafkaException as error:
-        raise Failure(f"the embedded broker does not answer: {error.args[0].str()}\n"
-                      "leave out -X and -F")
-
-
 def connect(console, cluster, args):
     """Say which server is used, and return when it has the topic."""
     if args.embedded:
-        cluster.servers = embeddedServer(cluster.client)
+        cluster.servers = cluster.embeddedServer()
         flag = "-X bootstrap.servers=" if os.environ.get("BOOTSTRAP_SERVERS") else "-b "
         console.note(f"an embedded broker listens on {cluster.servers}; "
                      "to read from it, in a second terminal:\n"
                      f"python runConsumer.py -t {args.topic} {flag}{cluster.servers}")
-    commandline.tellServers(args, cluster.servers, console.say, console.note)
-    cluster.connect(lambda: console.signals)
+    commandline.tellServers(args, cluster.servers, console)
+    cluster.connect()
 
 
 def run(console, argv):
     """Do what the command line says. Return whether all events were delivered."""
     parser = createParser()
-    with console.interruptible():  # a file of -F may be a pipe that nobody writes to
-        args = commandline.parse(parser, argv)
-    console.secrets = commandline.secrets(args)
+    args = commandline.parse(parser, argv, console)
     checkArguments(parser, args)
     conf, window = configure(parser, args)
     setUpGame(parser, args)
-    from confluent_kafka import Producer  # loading it takes longer than --help may take
-
-    from cluster import Cluster
+    from cluster import Cluster, Producer  # which takes longer than --help may take
     try:
-        cluster = Cluster(Producer, conf, args.topic, console.note)
+        cluster = Cluster(Producer, conf, args.topic, console)
     except ValueError as error:
         parser.error(console.hide(f"configuration: {error}"))
-    produce = Produce(cluster, console, gameplay.generateGamePlay,
-                      args.print_n_msg if args.loop else 1, window)
+    nthMsg = args.print_n_msg if args.loop else 1
+    produce = Produce(cluster, console, gameplay.generateGamePlay, nthMsg, window)
     if args.loop:
         console.say(f"Running in a loop. Number loops: {args.events or 'endless'} "
                     f"Min latency: {args.min_latency} Max latency: {args.max_latency} "

@@ -9,6 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, KafkaE
 from conftest import Process, byPlayer, environment, events, run
 
 import runConsumer
+from cluster import Cluster
 from console import Console, Failure
 
 HOSTILE = {
@@ -155,7 +156,7 @@ class FakeClient:
         self.stored[message.partition()] = message.offset() + 1
 
 
-class FakeCluster:
+class FakeCluster(Cluster):
     """A cluster with a client of ours."""
 
     def __init__(self, client):

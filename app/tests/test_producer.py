@@ -50,7 +50,7 @@ class FakeCluster:
     """A cluster of which nothing is to be said."""
 
     def __init__(self, client):
-        self.client, self.topic, self.watch = client, "topic", self
+        self.client, self.topic = client, "topic"
 
     def serve(self, wait, seconds):
         wait(seconds)
