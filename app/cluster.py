@@ -103,8 +103,9 @@ class Cluster:
         if time.monotonic() > since + CONNECT_SECONDS:
             why = error.str() if error else (
                 "nothing answers as Kafka does; it may want TLS or SASL (security.protocol)")
-            raise Failure(f"no Kafka broker at {self.servers}: {why}\nis it running (docker "
-                          "compose ps), and is that its address from here (-b, -X, -F)?")
+            raise Failure(f"no Kafka broker at {self.servers}: {why}\n"
+                          "is it running (docker ps), and is that its address from here "
+                          "(-b, -X, -F)?")
 
     def startWatch(self):
         """Watch the cluster until the program ends."""

@@ -1,4 +1,4 @@
-"""Shows the events of a Kafka topic as they arrive, each event once for each consumer group."""
+"""Shows the events of a Kafka topic as they arrive, each one once a group."""
 import contextlib
 import math
 import signal
@@ -12,6 +12,7 @@ from console import STOP_SECONDS, Console, Failure, Stopped, blockSignals
 BATCH = 1000  # events shown at once, where so many are there
 ANSWER_SECONDS = 10  # in which a group answers a new member
 DEFAULTS = {
+    "topic.metadata.refresh.interval.ms": 10000,  # in which new partitions are seen; 300 s
     "fetch.queue.backoff.ms": 10,   # 1 s by default, in which a fast reader waits for nothing
     "queued.min.messages": 20000}   # fetched ahead; the default, 100,000, is no faster
 CLASSIC = {  # a group ends the session of a consumer that died after 6 s instead of 45

@@ -1,4 +1,4 @@
-"""Generates spin events and publishes them to a Kafka topic, one by one or in a loop."""
+"""Publishes spin events to a Kafka topic, one by one or in a loop."""
 import argparse
 import collections
 import contextlib
@@ -33,7 +33,8 @@ RESERVED = {"delivery.report.only.error": "every delivery is counted",
             "transactional.id": "there are no transactions"}
 EXAMPLES = """examples:
   python runProducer.py -t gameplay
-  python runProducer.py -t gameplay -l -e 100 -m 10 -x 50 -p 10"""
+  python runProducer.py -t gameplay -l -e 100 -m 10 -x 50 -p 10
+  python runProducer.py -t gameplay -l -e 0 --set maxPlayerId=10000"""
 
 
 class Ledger:

@@ -33,9 +33,10 @@ class Watch:
 
     def __init__(self, topic):
         self.topic = topic
-        self.view = View()    # what the last look found
-        self.parts = []       # metadata of the topic's partitions, as last seen
-        self.leastInSync = 0  # the topic's min.insync.replicas, 0 while unknown
+        self.view = View()       # what the last look found
+        self.parts = []          # metadata of the topic's partitions, as last seen; likewise
+        self.brokers = set()     # the ids of the cluster's brokers
+        self.leastInSync = None  # the topic's min.insync.replicas, 0 if nobody says
 
     def start(self, conf):
         """Look until the program ends. conf: librdkafka's properties of the connection."""
@@ -59,15 +60,19 @@ class Watch:
         """Ask any broker for the topic, and each leader of a partition for its end."""
         answered = False
         with contextlib.suppress(KafkaException):  # a broker that hangs: the others are asked now
-            found = self.admin.list_topics(self.topic, timeout=ASK_SECONDS).topics[self.topic]
-            if found.error:
-                return View(start, error=found.error)
-            self.parts, answered = list(found.partitions.values()), True
+            found = self.admin.list_topics(self.topic, timeout=ASK_SECONDS)
+            topic, answered = found.topics[self.topic], True
+            if topic.error:
+                return View(start, error=topic.error)
+            self.parts, self.brokers = list(topic.partitions.values()), set(found.brokers)
+            if self.leastInSync is None:  # while all is well: later an absent broker may be asked
+                self.leastInSync = self.askLeastInSync()
         leaders = {part.id: part.leader for part in self.parts if part.leader >= 0}
         silent = self.silentLeaders(leaders)
-        if not answered and silent == set(leaders.values()):
+        alive = self.brokers - silent
+        if not alive or (not answered and silent == set(leaders.values())):
             return View(start, gone=True)
-        inSync = [set(part.isrs) - silent for part in self.parts]
+        inSync = [alive.intersection(part.isrs) for part in self.parts]
         lagging = [set(part.replicas) - ids for part, ids in zip(self.parts, inSync)]
         away = frozenset(silent.union(*lagging))
         return View(start, away=away, trouble=self.trouble(away, silent, inSync) if away else "",
@@ -93,16 +98,15 @@ class Watch:
         names = ("brokers " if len(away) > 1 else "broker ") + ", ".join(map(str, sorted(away)))
         leaderless = sum(part.leader < 0 or part.leader in silent for part in self.parts)
         text = f"{names} away: of {len(self.parts)} partitions {leaderless} without a leader"
-        self.askLeastInSync()
         if self.leastInSync:
             below = sum(len(ids) < self.leastInSync for ids in inSync)
             text += f", {below} below min.insync.replicas={self.leastInSync}"
         return text
 
     def askLeastInSync(self):
-        """Ask for the topic's min.insync.replicas, which not everybody may know."""
+        """Return the topic's min.insync.replicas, 0 without an answer: not everybody may know."""
         resource = ConfigResource(ResourceType.TOPIC, self.topic)
-        if not self.leastInSync:
-            with contextlib.suppress(KafkaException, KeyError):
-                answers = self.admin.describe_configs([resource], request_timeout=ASK_SECONDS)
-                self.leastInSync = int(answers[resource].result()["min.insync.replicas"].value)
+        with contextlib.suppress(KafkaException, KeyError):
+            answers = self.admin.describe_configs([resource], request_timeout=ASK_SECONDS)
+            return int(answers[resource].result()["min.insync.replicas"].value)
+        return 0
