@@ -45,6 +45,11 @@ def pytest_configure(config):
         config.option.reportchars += "s"
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Return how many workers there are: quick tests mostly wait, servers need the two cores."""
+    return 8 if config.option.markexpr == "quick" else 4
+
+
 def serverOf(item):
     """Return the server that a test needs, None for none."""
     names = set(item.fixturenames)
