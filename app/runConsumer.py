@@ -49,7 +49,8 @@ class Consume:
         self.incremental = (self.newProtocol
                             or "cooperative" in conf.get("partition.assignment.strategy", ""))
         self.received = 0
-        self.unstored = None  # why the group has not stored the last offsets
+        self.leaving = self.stored = False  # whether the last offsets are to be stored, and are
+        self.unstored = None  # why the group has not stored them
         self.next = {}  # the next offset of each partition that is ours, -1 if not known yet
         self.lost = {}  # the same of partitions that the group took away without a word before
 
@@ -82,6 +83,8 @@ class Consume:
     def onAssign(self, client, partitions):
         """Begin after what the group has stored, or after what was shown since then."""
         self.newProtocol = False
+        if self.leaving:  # now, because the library may join anew next: a commit waits behind that,
+            self.store()  # and is refused then
         stored = self.cluster.storedOffsets(partitions)
         for part in partitions:
             start = max(stored.get(part.partition, -1), self.lost.pop(part.partition, -1), -1)
@@ -178,21 +181,24 @@ class Consume:
     def leave(self):
         """Store the last offsets, also while a rebalance is under way; then close the client."""
         blockSignals()
-        if self.received and self.commits:
+        self.leaving = self.received > 0 and self.commits
+        if self.leaving:
             self.unstored = "no answer from the group"
-            while not self.store():
+        while self.leaving and not self.stored:
+            self.store()
+            if not self.stored:
                 self.client.poll(0.1)  # what it returns is not shown, and so not stored
         self.client.close()
 
     def store(self):
-        """Have the group store what was shown. Return whether it did, or never will."""
+        """Have the group store what was shown. Note whether it did, or never will."""
         offsets = {number: offset for number, offset in self.next.items() if offset >= 0}
         if self.lost and not offsets:
-            return False
+            return
         error = self.cluster.commit(offsets) if offsets else None
         self.unstored = error and error.str()
-        return not error or error.code() in (error.TOPIC_AUTHORIZATION_FAILED,
-                                             error.GROUP_AUTHORIZATION_FAILED)
+        self.stored = not error or error.code() in (error.TOPIC_AUTHORIZATION_FAILED,
+                                                    error.GROUP_AUTHORIZATION_FAILED)
 
 
 def createParser():

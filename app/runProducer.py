@@ -23,9 +23,9 @@ DEFAULTS = {
     "partitioner": "murmur2_random",  # that of Kafka's Java clients
     QUEUE[0]: "100000", QUEUE[1]: "1048576",
     # A broker that starts does not know its topics for a moment. librdkafka then gives up all that
-    # is queued, unless the state of the topic changed in the last 2,000 s (more than 2,147 would be
-    # no number of its kind). It changes whenever what is known of the topic was not refreshed for
-    # 60 s: the library then asks for it anew, and events wait for the answer.
+    # is queued, unless the topic's state changed in the last 2,000 s (it can't count to 2,148 s).
+    # The state changes, and back, when what is known of the topic was not refreshed for 60 s: the
+    # library then asks for it anew, and events wait for the answer. So nothing else refreshes it.
     "topic.metadata.propagation.max.ms": 2000000,
     "topic.metadata.refresh.interval.ms": -1,
     "metadata.max.age.ms": 60000}

@@ -65,8 +65,6 @@ class Watch:
             if topic.error:
                 return View(start, error=topic.error)
             self.parts, self.brokers = list(topic.partitions.values()), set(found.brokers)
-            if self.leastInSync is None:  # while all is well: later an absent broker may be asked
-                self.leastInSync = self.askLeastInSync()
         leaders = {part.id: part.leader for part in self.parts if part.leader >= 0}
         silent = self.silentLeaders(leaders)
         alive = self.brokers - silent
@@ -75,6 +73,8 @@ class Watch:
         inSync = [alive.intersection(part.isrs) for part in self.parts]
         lagging = [set(part.replicas) - ids for part, ids in zip(self.parts, inSync)]
         away = frozenset(silent.union(*lagging))
+        if self.leastInSync is None or (away and not self.leastInSync):
+            self.leastInSync = self.askLeastInSync()  # best in the first look, while all is well
         return View(start, away=away, trouble=self.trouble(away, silent, inSync) if away else "",
                     partitions=len(self.parts))
 

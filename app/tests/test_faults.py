@@ -73,7 +73,9 @@ def test_stopDeliversWhatWasGenerated(faultyKafka, number, status, pauses):
     count = finished(producer.out)
     assert count == faultyKafka.count(topic) >= 1
     name = signal.Signals(number).name
-    assert producer.err == [f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by {name}\n"]
+    *more, last = producer.err
+    assert last == f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by {name}\n"
+    assert all("acknowledgements; Ctrl-C gives up" in line for line in more)  # where the broker takes over 1 s
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
