@@ -20,11 +20,7 @@ class Stopped(BaseException):
 
 
 def blockSignals():
-    """Block signals in this thread for good.
-
-    At the end of the main thread: a signal while Python shuts down would change the exit status.
-    In other threads: so that signals go to the main thread.
-    """
+    """Block signals in this thread for good, so that they go to the main thread."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
@@ -58,8 +54,6 @@ class Console:
         except SystemExit as end:  # argparse has printed its help, or an error: then its code is 2
             self.write("")
             return end.code or self.exitStatus(True)
-        finally:
-            blockSignals()
 
     def exitStatus(self, done):
         """Return the exit status: 1 for a run that left something undone, else by its signals."""
@@ -106,8 +100,6 @@ class Console:
             self.writeTo(sys.stdout, text)
         except (OSError, AttributeError, Stopped) as error:  # AttributeError: closed from the start
             self.gone = f"standard output is gone: {getattr(error, 'strerror', None) or 'closed'}"
-            if sys.stdout:  # Python would flush it at its end, and fail once more
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def writeTo(self, stream, text):
         """Write text to a stream's descriptor, past Python's buffer, which a signal may tear."""

@@ -1,8 +1,8 @@
 """Shows the events of a Kafka topic as they arrive, each one once a group."""
 import contextlib
 import math
+import os
 import signal
-import sys
 import threading
 import time
 
@@ -12,11 +12,13 @@ from console import STOP_SECONDS, Console, Failure, Stopped, blockSignals
 BATCH = 1000  # events shown at once, where so many are there
 ANSWER_SECONDS = 10  # in which a group answers a new member
 DEFAULTS = {
-    "topic.metadata.refresh.interval.ms": 10000,  # in which new partitions are seen; 300 s
-    "fetch.queue.backoff.ms": 10,   # 1 s by default, in which a fast reader waits for nothing
-    "queued.min.messages": 20000}   # fetched ahead; the default, 100,000, is no faster
-CLASSIC = {  # a group ends the session of a consumer that died after 6 s instead of 45
-    "session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}
+    "auto.commit.interval.ms": 1000,
+    "topic.metadata.refresh.interval.ms": 10000,  # then new partitions are seen; 300 s by default
+    "fetch.queue.backoff.ms": 10,  # 1 s by default, in which a fast reader waits for nothing
+    "queued.min.messages": 20000}  # fetched ahead; the default, 100,000, is no faster
+CLASSIC = {
+    "session.timeout.ms": 6000,     # then the group goes on without a consumer that died; 45 s
+    "heartbeat.interval.ms": 500}   # one waits 5 s behind a commit that a hung broker holds up
 RESERVED = {"enable.auto.offset.store": "an offset is stored once its event has been shown"}
 BEGINNING, END = -2, -1  # OFFSET_BEGINNING and OFFSET_END of confluent_kafka
 RESETS = {"earliest": BEGINNING, "smallest": BEGINNING, "beginning": BEGINNING,
@@ -279,4 +281,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os._exit(main())  # not sys.exit(): a thread of the library may hold that up

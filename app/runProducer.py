@@ -9,7 +9,6 @@ import os
 import random
 import re
 import signal
-import sys
 import time
 
 import commandline
@@ -384,4 +383,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    os._exit(main())  # not sys.exit(): a thread of the library may hold that up

@@ -59,14 +59,15 @@ class Watch:
     def look(self, start):
         """Ask any broker for the topic, and each leader of a partition for its end."""
         answered = False
+        patience = 1 if self.brokers else 3  # the first look opens the connections
         with contextlib.suppress(KafkaException):  # a broker that hangs: the others are asked now
-            found = self.admin.list_topics(self.topic, timeout=ASK_SECONDS)
+            found = self.admin.list_topics(self.topic, timeout=patience * ASK_SECONDS)
             topic, answered = found.topics[self.topic], True
             if topic.error:
                 return View(start, error=topic.error)
             self.parts, self.brokers = list(topic.partitions.values()), set(found.brokers)
         leaders = {part.id: part.leader for part in self.parts if part.leader >= 0}
-        silent = self.silentLeaders(leaders)
+        silent = self.silentLeaders(leaders, patience * LEADER_SECONDS)
         alive = self.brokers - silent
         if not alive or (not answered and silent == set(leaders.values())):
             return View(start, gone=True)
@@ -78,10 +79,10 @@ class Watch:
         return View(start, away=away, trouble=self.trouble(away, silent, inSync) if away else "",
                     partitions=len(self.parts))
 
-    def silentLeaders(self, leaders):
+    def silentLeaders(self, leaders, seconds):
         """Return the ids of the leaders that do not answer. leaders: {partition: broker's id}"""
         ends = {TopicPartition(self.topic, number): OffsetSpec.latest() for number in leaders}
-        answers = self.admin.list_offsets(ends, request_timeout=LEADER_SECONDS) if ends else {}
+        answers = self.admin.list_offsets(ends, request_timeout=seconds) if ends else {}
         silent = set()
         for partition, future in answers.items():
             error = future.exception() and future.exception().args[0].code()
