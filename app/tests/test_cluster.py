@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from apacheKafka import waitFor
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import NewPartitions, NewTopic
 from conftest import LIMIT, Process, byPlayer, events, finished, outlast, run
 from mockCluster import MockCluster
 
@@ -50,6 +50,12 @@ def reconcile(ground, topic, producer, consumer):
     shown, stored, received = producer.shown(), ground.values(topic), consumer.shown()
     assert len(shown) == count and Counter(shown) == Counter(stored) == Counter(received)
     assert byPlayer(shown) == byPlayer(stored) == byPlayer(received)
+
+
+def leaderless(ground, topic):
+    """Return how many partitions of a topic have no leader."""
+    parts = ground.admin.list_topics(topic, timeout=LIMIT).topics[topic].partitions.values()
+    return sum(part.leader < 0 for part in parts)
 
 
 class Longest(threading.Thread):
@@ -135,11 +141,28 @@ def test_slowBrokerIsABroker():
     with MockCluster() as cluster:
         cluster.topic("topic")
         cluster.delay(1, 1200)
-        with Process("runProducer", "-t", "topic", "-b", cluster.bootstrap, *LOOP) as producer:
-            producer.until("Message produced")
-            producer.send(signal.SIGINT)
-            assert producer.end() == 130
-    assert not any("gone" in line or "away" in line for line in producer.err)
+        with pair(cluster.bootstrap, "topic") as (producer, consumer):
+            for process, status in ((producer, 130), (consumer, 0)):
+                process.send(signal.SIGINT)
+                assert process.end() == status
+    assert not any("gone" in line or "away" in line for line in [*producer.err, *consumer.err])
+
+
+def test_reasonIsNotOneOfAnOutageThatIsOver():
+    with MockCluster() as cluster:
+        cluster.topic("topic")
+        with pair(cluster.bootstrap, "topic") as (producer, consumer):
+            cluster.down(1)
+            for process in producer, consumer:
+                process.until("the broker is gone: ")
+                assert "no answer" not in process.err[0]
+            cluster.up(1)
+            for process in producer, consumer:
+                process.until("the broker is back after")
+            goOn(producer, consumer)
+            cluster.delay(1, 60000)
+            for process in producer, consumer:
+                process.until("the broker is gone: no answer")
 
 
 @pytest.mark.parametrize("property", [
@@ -210,6 +233,38 @@ def test_brokerOfThreeHangs(threeBrokers, coordinates):
             process.until("all brokers are back")
         reconcile(threeBrokers, topic, producer, consumer)
     assert not any("gone" in line for line in [*producer.err, *consumer.err])
+
+
+def test_brokerThatIsAwayFromTheStart(threeBrokers):
+    """Its partitions have no leader, so nobody asks it."""
+    topic = threeBrokers.topic(partitions=6, min_insync_replicas=1)
+    threeBrokers.cluster.brokers[2].stop(signal.SIGKILL)
+    waitFor(lambda: leaderless(threeBrokers, topic) == 2, "the cluster to notice", LIMIT)
+    arguments = "-t", topic, "-b", threeBrokers.bootstrap
+    said = "broker 3 away: of 6 partitions 2 without a leader, 2 below min.insync.replicas=1"
+    with Process("runProducer", *arguments, *LOOP) as producer, \
+            Process("runConsumer", *arguments, "-g", topic) as consumer:
+        for process in producer, consumer:
+            process.until(said)
+        threeBrokers.cluster.brokers[2].start()
+        for process in producer, consumer:
+            process.until("all brokers are back")
+        goOn(producer, consumer)
+        reconcile(threeBrokers, topic, producer, consumer)
+
+
+def test_partitionsThatAreAdded(kafka):
+    topic = kafka.topic()
+    with Process("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic) as consumer:
+        consumer.until("Listening")
+        added = kafka.admin.create_partitions([NewPartitions(topic, 8)])
+        added[topic].result(LIMIT)
+        waitFor(lambda: len(kafka.admin.list_topics(topic, timeout=LIMIT).topics[topic].partitions) == 8, "eight", LIMIT)
+        kafka.publish(topic, "one", partition=7)
+        consumer.until("Received message: one")
+        consumer.send(signal.SIGINT)
+        assert consumer.end() == 0
+    assert consumer.err == []
 
 
 def test_rollingRestart(threeBrokers):

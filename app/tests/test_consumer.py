@@ -140,13 +140,21 @@ class FakeClient:
 
     def __init__(self, stored=None, low=0, high=0):
         self.answer, self.marks, self.assigned, self.stored = stored, (low, high), {}, {}
+        self.calls, self.refusal = [], None  # what was called; the error of a commit
 
     def committed(self, partitions, timeout):
         if self.answer is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return [TopicPartition("topic", part.partition, self.answer.get(part.partition, OFFSET_INVALID)) for part in partitions]
 
+    def commit(self, offsets, asynchronous):
+        self.calls.append("commit")
+        if self.refusal:
+            raise KafkaException(self.refusal)
+        return offsets
+
     def assign(self, partitions):
+        self.calls.append("assign")
         self.assigned = {part.partition: part.offset for part in partitions}
 
     def get_watermark_offsets(self, partition, timeout):
@@ -224,6 +232,33 @@ def test_logThatDoesNotHoldTheNextOffset(capfd, low, high, said):
     assert consume.show([FakeMessage(0, low), FakeMessage(1, 3)]) == 1
     out, err = capfd.readouterr()
     assert events(out) == ["3", str(low)] and err == said
+
+
+def test_errorOfAnOffsetThatWasLeftIsNotTold(capfd):
+    consume = consumer(stored={0: 10, 1: 10}, low=0, high=4)
+    consume.onAssign(consume.client, partitions(0, 1))
+    consume.show([FakeMessage(0, 10, RESET), FakeMessage(1, 10, RESET), FakeMessage(0, 10, RESET), FakeMessage(2, 10, RESET)])
+    err = capfd.readouterr().err
+    assert [err.count(f"partition {number}: the log ends at 4") for number in (0, 1, 2)] == [1, 1, 0]
+    assert consume.next == {0: 0, 1: 0}
+
+
+@pytest.mark.parametrize("leaving, calls", [(False, ["assign"]), (True, ["commit", "assign"])])
+def test_lastOffsetsAreStoredBeforeTheNextJoin(leaving, calls):
+    consume = consumer(stored={1: 3})
+    consume.next, consume.leaving = {0: 7}, leaving
+    consume.onAssign(consume.client, partitions(1))
+    assert consume.client.calls == calls and consume.stored == leaving
+
+
+@pytest.mark.parametrize("code, stored, unstored", [
+    (KafkaError.UNKNOWN_TOPIC_OR_PART, True, None), (KafkaError.ILLEGAL_GENERATION, False, "why"),
+    (KafkaError.GROUP_AUTHORIZATION_FAILED, True, "why")])
+def test_refusedCommit(code, stored, unstored):
+    consume = consumer()
+    consume.next, consume.client.refusal = {0: 7}, KafkaError(code, "why")
+    consume.store()
+    assert (consume.stored, consume.unstored) == (stored, unstored)
 
 
 def test_resetThatIsAnError():
