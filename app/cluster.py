@@ -14,7 +14,7 @@ CONNECT_SECONDS = 10
 TOPIC_SECONDS = 3  # a topic that is just being created is unknown for a moment
 GONE_SECONDS = 10  # a broker that starts does not know its topics for a while
 DEFAULTS = {
-    "log_level": 0,                    # what matters of the log comes to onError() as well
+    "log_level": 0,                    # off: onError() is told what matters
     "socket.timeout.ms": 10000,        # then a hung broker is left; 60 s by default
     "socket.connection.setup.timeout.ms": 10000,  # likewise an address where nobody is; 30 s
     "reconnect.backoff.max.ms": 1000}  # then a broker that is back is found; 10 s by default
@@ -31,12 +31,12 @@ class Cluster:
         self.conf, self.topic, self.console = {**DEFAULTS, **conf}, topic, console
         self.servers = conf.get("bootstrap.servers")
         self.watch = Watch(topic)
-        self.error = None         # the connection's last one since something answered; a fatal one
+        self.error = None         # the connection's last one; a fatal one stays
         self.away = frozenset()   # brokers that the user knows to be away; None: all of them
         self.awaySince = 0        # since when; this and the next two by time.monotonic()
-        self.progressAt = 0       # when something last answered
+        self.progressAt = 0       # when an event was last acknowledged or came in
         self.missingSince = None  # since when the topic has been unknown
-        self.partitions = 0       # how many of them the user knows of
+        self.partitions = 0       # how many the topic has, as far as the user knows
         more = {"error_cb": self.onError}
         if self.conf["log_level"] == 0 and "debug" not in conf:
             # Fatal errors are logged at any level, to standard error unless a logger takes them.
@@ -119,9 +119,11 @@ class Cluster:
             self.error = None
 
     def report(self):
-        """Tell the user what has changed. Return why waiting is pointless, None while it is not."""
+        """Tell the user what has changed. Return a reason if waiting is pointless."""
         view, now = self.watch.view, time.monotonic()
-        away = None if view.gone and self.progressAt < view.start else view.away
+        away = view.away
+        if view.error or (away is None and self.progressAt >= view.start):
+            away = self.away or frozenset()  # something answers: that says nothing of one broker
         if away != self.away:
             self.reportAway(away, now)
         if view.partitions:
@@ -155,24 +157,28 @@ class Cluster:
 
     def why(self):
         """Return what is wrong right now, or None; tell the user what has changed."""
-        if not self.away and self.away is not None:
+        if self.answers() and not self.away:
             self.watch.lookAgain()
             self.report()
         error = self.error.str() if self.error else None
         if self.error and self.error.fatal():
             return error
-        if self.away is None:
+        if not self.answers():
             return error or "no answer"
         return self.watch.view.trouble or error
 
-    def partition(self, number, offset):
+    def answers(self):
+        """Tell whether any broker answers, as far as the user knows."""
+        return self.away is not None
+
+    def partition(self, number, offset=OFFSET_END):
         """Return a partition and an offset as the client wants them."""
         return TopicPartition(self.topic, number, offset)
 
     def offsetRange(self, number):
         """Return the first offset of a partition and its end: symbols if no broker answers."""
         with contextlib.suppress(KafkaException):
-            return self.client.get_watermark_offsets(TopicPartition(self.topic, number), timeout=5)
+            return self.client.get_watermark_offsets(self.partition(number), timeout=5)
         return OFFSET_BEGINNING, OFFSET_END
 
     def storedOffsets(self, partitions):
@@ -190,7 +196,7 @@ class Cluster:
             errors = [answer.error for answer in answers if answer.error]
         except KafkaException as error:
             errors = [error.args[0]]
-        # Nothing can be shown again of a partition that is no more.
+        # A partition that was deleted needs no offset.
         lasting = [error for error in errors if error.code() != error.UNKNOWN_TOPIC_OR_PART]
         return lasting[0] if lasting else None
 

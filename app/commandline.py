@@ -46,7 +46,7 @@ def serverList(text):
     for server in servers or [text]:
         match = re.fullmatch(r"(?:[\w.-]+|\[[\da-fA-F:.]+\])(?::([0-9]{1,5}))?", server)
         if not match or not 1 <= int(match[1] or 9092) <= 65535:
-            shown = server.split("@")[-1][:80]  # before the @ of a URL may stand a password
+            shown = text.split("@")[-1][:80]  # before the @ of a URL may stand a password
             raise argparse.ArgumentTypeError(f"{shown!r} is not HOST:PORT")
     return ",".join(servers)
 
@@ -107,10 +107,10 @@ def parse(parser, argv, console):
     with console.interruptible():  # a file of -F may be a pipe that nobody writes to
         args, rest = parser.parse_known_args(argv)
     if rest:  # not repeated: after "sasl.password= word" one of them is the password
-        parser.error(f"{len(rest)} arguments too many; a value with blanks needs quotes")
+        parser.error(f"{len(rest)} unknown or extra arguments; a value with blanks needs quotes")
     args.given = dict([pair for pairs in args.config for pair in pairs] + args.property)
     for key, value in args.given.items():
-        if re.search(r"password|secret|oauth|\.pem", key):
+        if re.search(r"password|passphrase|secret|oauthbearer\.config|\.pem$", key):
             console.secrets |= {value, *value.split()} - {""}
     return args
 

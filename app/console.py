@@ -6,9 +6,9 @@ import signal
 import sys
 
 STOP_SECONDS = 4  # after a signal a run may take so long; what is stuck then is given up
-STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 ALARM = getattr(signal, "SIGALRM", None)  # Windows has none: there a second Ctrl-C gives up
-SIGNALS = STOPS + ([ALARM] if ALARM else [])
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM")
+           if hasattr(signal, name)]
 
 
 class Failure(Exception):
@@ -63,7 +63,7 @@ class Console:
         return 0 if done and not self.gone else 1
 
     def onSignal(self, number, _frame):
-        """Note a signal. Raise Stopped, once, in a call that waits for it."""
+        """Note a signal. The first one in an interruptible() block raises Stopped."""
         self.signals.append(number)
         if ALARM and len(self.signals) == 1:
             signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS, 1)  # again each second: see write()
@@ -89,8 +89,8 @@ class Console:
     def write(self, text):
         """Write text to standard output at once. Keep in self.gone why it failed.
 
-        A write that is stuck when STOP_SECONDS are over counts as failed. So does any later one
-        that is stuck at the next alarm.
+        A write that is stuck when STOP_SECONDS are over has failed. The alarm rings each second
+        from then on, so a later one that is stuck fails, too.
         """
         self.wipe()
         if self.gone:
@@ -129,7 +129,7 @@ class Console:
 
     def hide(self, text):
         """Return a text with *** for each secret."""
-        for secret in self.secrets:
+        for secret in sorted(self.secrets, key=len, reverse=True):  # one may be part of another
             text = text.replace(secret, "***")
         return text
 

@@ -33,9 +33,11 @@ def checkBounds():
     """Raise ValueError, in one line, where the bounds as they are make no game."""
     for name in "PlayerId", "GameId", "Stake", "Win", "WinIndicator":
         low, high = globals()["min" + name], globals()["max" + name]
-        if not (isinstance(low, int) and isinstance(high, int) and low <= high):
+        bits = 64 if name == "Win" else 32
+        limit = 2 ** (bits - 1)
+        if not (isinstance(low, int) and isinstance(high, int) and -limit <= low <= high < limit):
             raise ValueError(f"min{name} {low!r} to max{name} {high!r} "
-                             "is no range of whole numbers")
+                             f"is no range of whole numbers of {bits} bits")
     if not isinstance(winModulu, int) or winModulu == 0:
         raise ValueError(f"winModulu {winModulu!r} is no whole number to divide by")
 

@@ -11,14 +11,15 @@ from console import STOP_SECONDS, Console, Failure, Stopped, blockSignals
 
 BATCH = 1000  # events shown at once, where so many are there
 ANSWER_SECONDS = 10  # in which a group answers a new member
+LEAVE_SECONDS = 9  # for a rebalance that waits for a dead consumer; `docker stop` kills after 10
 DEFAULTS = {
     "auto.commit.interval.ms": 1000,
     "topic.metadata.refresh.interval.ms": 10000,  # then new partitions are seen; 300 s by default
     "fetch.queue.backoff.ms": 10,  # 1 s by default, in which a fast reader waits for nothing
     "queued.min.messages": 20000}  # fetched ahead; the default, 100,000, is no faster
 CLASSIC = {
-    "session.timeout.ms": 6000,     # then the group goes on without a consumer that died; 45 s
-    "heartbeat.interval.ms": 500}   # one waits 5 s behind a commit that a hung broker holds up
+    "session.timeout.ms": 6000,    # 45 s by default: so long the partitions of a dead consumer wait
+    "heartbeat.interval.ms": 500}  # often, because a hung broker can hold up one for 5 s
 RESERVED = {"enable.auto.offset.store": "an offset is stored once its event has been shown"}
 BEGINNING, END = -2, -1  # OFFSET_BEGINNING and OFFSET_END of confluent_kafka
 RESETS = {"earliest": BEGINNING, "smallest": BEGINNING, "beginning": BEGINNING,
@@ -39,6 +40,11 @@ def printable(value):
                    for char in text)
 
 
+def isNewProtocol(conf):
+    """Tell whether a configuration asks for the group protocol of Kafka 4."""
+    return conf.get("group.protocol", "").lower() == "consumer"
+
+
 class Consume:
     """Shows what arrives, and stores the offset of what it has shown."""
 
@@ -46,15 +52,15 @@ class Consume:
         self.cluster, self.client, self.console = cluster, cluster.client, console
         self.group, self.nthMsg = conf["group.id"], nthMsg
         self.reset = RESETS[conf["auto.offset.reset"]]
-        self.commits = conf.get("enable.auto.commit") != "false"
-        self.newProtocol = conf.get("group.protocol") == "consumer"  # and not answered yet
+        self.commits = conf.get("enable.auto.commit", "true").lower() in ("true", "t", "1")
+        self.newProtocol = isNewProtocol(conf)  # and not answered yet
         self.incremental = (self.newProtocol
                             or "cooperative" in conf.get("partition.assignment.strategy", ""))
         self.received = 0
-        self.leaving = self.stored = False  # whether the last offsets are to be stored, and are
+        self.toStore = False  # whether the last offsets are still to be stored before we leave
         self.unstored = None  # why the group has not stored them
-        self.next = {}  # the next offset of each partition that is ours, -1 if not known yet
-        self.lost = {}  # the same of partitions that the group took away without a word before
+        self.next = {}  # the next offset of each partition that is ours, below 0 if not known yet
+        self.lostNext = {}  # the same of partitions that the group took away without a word before
 
     def run(self, events=0, timeout=0):
         """Show events until so many came, or none came for timeout seconds; 0 stands for never."""
@@ -74,9 +80,9 @@ class Consume:
                 self.cluster.progress()
             elif timeout and now > arrivedAt + timeout:
                 break
-            lost = self.cluster.report()
-            if lost:
-                raise Failure(lost)
+            hopeless = self.cluster.report()
+            if hopeless:
+                raise Failure(hopeless)
             if self.newProtocol and now > start + ANSWER_SECONDS:  # the library says nothing of it
                 self.newProtocol = False
                 self.console.note("no partition so far: the broker may not know "
@@ -85,16 +91,19 @@ class Consume:
     def onAssign(self, client, partitions):
         """Begin after what the group has stored, or after what was shown since then."""
         self.newProtocol = False
-        if self.leaving:  # now, because the library may join anew next: a commit waits behind that,
-            self.store()  # and is refused then
+        # Now: the library may join again next, and a commit that waits behind a join is refused.
+        if self.toStore:
+            self.store()
         stored = self.cluster.storedOffsets(partitions)
         for part in partitions:
-            start = max(stored.get(part.partition, -1), self.lost.pop(part.partition, -1), -1)
+            start = max(stored.get(part.partition, -1), self.lostNext.pop(part.partition, -1), -1)
             self.next[part.partition] = start
             if start >= 0:
                 part.offset = start
             elif stored and self.reset:
                 part.offset = self.reset
+        if not self.incremental:
+            self.lostNext.clear()  # other consumers have the rest
         (client.incremental_assign if self.incremental else client.assign)(partitions)
 
     def onRevoke(self, client, partitions):
@@ -104,7 +113,7 @@ class Consume:
 
     def onLost(self, client, partitions):
         """Remember what was shown of partitions whose offsets can't be stored any more."""
-        self.lost.update(self.next)
+        self.lostNext.update(self.next)
         self.next.clear()
 
     def show(self, messages):
@@ -117,7 +126,7 @@ class Consume:
                 continue
             number, offset = message.partition(), message.offset()
             if offset < position.get(number, math.inf):
-                continue  # left over from an assignment that ended within the call that brought it
+                continue  # of a partition that was taken away within the call that brought it
             position[number] = offset + 1
             latest[number] = message
             self.received += 1
@@ -138,7 +147,7 @@ class Consume:
         error = message.error()
         if error.code() == error._AUTO_OFFSET_RESET:
             expected = self.next.get(message.partition())
-            # Otherwise the partition is not ours any more, or another one's start has started it.
+            # Else the partition is no longer ours, or it was started anew with another one.
             if expected is not None and message.offset() in (expected, None):
                 self.startAnew(message.partition(), expected, error.str())
         elif error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED):
@@ -161,7 +170,8 @@ class Consume:
         if not self.reset:
             raise Failure(f"partition {number}: {why} (auto.offset.reset=error)")
         if expected >= 0:
-            self.console.note(f"partition {number}: {why}; going on at {start}")
+            where = f"; going on at {start}" if start >= 0 else ""
+            self.console.note(f"partition {number}: {why}{where}")
         self.next[number] = start
         parts = {other: self.cluster.partition(other, offset if offset >= 0 else self.reset)
                  for other, offset in self.next.items()}
@@ -175,7 +185,7 @@ class Consume:
         """Store the last offsets and leave the group. Say so if the group does not answer."""
         closing = threading.Thread(target=self.leave, daemon=True)
         closing.start()  # it may wait for minutes, deaf to signals
-        closing.join(STOP_SECONDS)
+        closing.join(LEAVE_SECONDS if self.cluster.answers() else STOP_SECONDS)
         if self.unstored:
             self.console.note(f"{self.unstored}: the events shown last may be shown again by the "
                               "next start")
@@ -183,24 +193,24 @@ class Consume:
     def leave(self):
         """Store the last offsets, also while a rebalance is under way; then close the client."""
         blockSignals()
-        self.leaving = self.received > 0 and self.commits
-        if self.leaving:
-            self.unstored = "no answer from the group"
-        while self.leaving and not self.stored:
+        self.toStore = self.received > 0 and self.commits
+        self.unstored = "no answer from the group" if self.toStore else None
+        while self.toStore:
             self.store()
-            if not self.stored:
+            if self.toStore:
                 self.client.poll(0.1)  # what it returns is not shown, and so not stored
         self.client.close()
 
     def store(self):
-        """Have the group store what was shown. Note whether it did, or never will."""
+        """Have the group store what was shown. Note whether it did, or never will do so."""
         offsets = {number: offset for number, offset in self.next.items() if offset >= 0}
-        if self.lost and not offsets:
+        if self.lostNext and not offsets:
             return
         error = self.cluster.commit(offsets) if offsets else None
         self.unstored = error and error.str()
-        self.stored = not error or error.code() in (error.TOPIC_AUTHORIZATION_FAILED,
-                                                    error.GROUP_AUTHORIZATION_FAILED)
+        if not error or error.code() in (error.TOPIC_AUTHORIZATION_FAILED,
+                                         error.GROUP_AUTHORIZATION_FAILED):
+            self.toStore = False
 
 
 def createParser():
@@ -225,12 +235,12 @@ def createParser():
 
 def configure(parser, args):
     """Return librdkafka's configuration."""
-    classic = {} if args.given.get("group.protocol") == "consumer" else CLASSIC
+    classic = {} if isNewProtocol(args.given) else CLASSIC
     conf = commandline.configure(
         parser, args, {**DEFAULTS, **classic, "group.id": args.group,
                        "auto.offset.reset": "earliest"}, RESERVED)
     if not conf["group.id"]:
-        parser.error("a consumer group has a name")
+        parser.error("the name of the consumer group is empty (-g)")
     if conf["auto.offset.reset"] not in RESETS:
         parser.error(f"property auto.offset.reset is one of {', '.join(RESETS)}")
     return conf
@@ -242,7 +252,7 @@ def run(console, argv):
     args = commandline.parse(parser, argv, console)
     conf = configure(parser, args)
     from cluster import Cluster, Consumer  # which takes longer than --help may take
-    # By the library's own reset an event would come from anywhere, without a word: see startAnew().
+    # The library would reset an offset without a word: startAnew() does it instead.
     own = {"enable.auto.offset.store": False, "auto.offset.reset": "error"}
     try:
         cluster = Cluster(Consumer, {**conf, **own}, args.topic, console)

@@ -22,14 +22,15 @@ DEFAULTS = {
     "partitioner": "murmur2_random",  # that of Kafka's Java clients
     QUEUE[0]: "100000", QUEUE[1]: "1048576",
     # A broker that starts does not know its topics for a moment. librdkafka then gives up all that
-    # is queued, unless the topic's state changed in the last 2,000 s (it can't count to 2,148 s).
-    # The state changes, and back, when what is known of the topic was not refreshed for 60 s: the
-    # library then asks for it anew, and events wait for the answer. So nothing else refreshes it.
+    # is queued, unless the topic's state changed in the last 2,000 s (2,147 s is its limit). After
+    # 60 s without a refresh it asks for the topic again. That changes the state and back, and
+    # events wait for the answer. So nothing else may refresh what is known of the topic.
     "topic.metadata.propagation.max.ms": 2000000,
     "topic.metadata.refresh.interval.ms": -1,
     "metadata.max.age.ms": 60000}
 RESERVED = {"delivery.report.only.error": "every delivery is counted",
-            "transactional.id": "there are no transactions"}
+            "transactional.id": "there are no transactions",
+            "test.mock.num.brokers": "--embedded does that"}
 EXAMPLES = """examples:
   python runProducer.py -t gameplay
   python runProducer.py -t gameplay -l -e 100 -m 10 -x 50 -p 10
@@ -125,7 +126,7 @@ class Produce:
         self.window = window  # how many events may wait for their delivery report
         self.ledger = Ledger(nthMsg)
         self.progress = None  # that of a loop
-        self.lost = None      # why waiting is pointless
+        self.hopeless = None  # why waiting is pointless
 
     def generateAndPublish(self, count):
         """Generate so many events and queue them. There must be room for them."""
@@ -144,15 +145,16 @@ class Produce:
     def room(self):
         """Return how many events can be queued.
 
-        Beyond it the client refuses some of a batch, and offering these again changes the order.
+        If more are offered, the client refuses some, and offering these again would change the
+        order.
         """
         taken = max(len(self.cluster.client), len(self.ledger.unshown))
         return max(self.window - taken, 0)
 
     def stopReason(self):
         """Return why no more events are to be generated, None while there is no reason."""
-        if self.ledger.reason or self.lost:
-            return self.ledger.reason or self.lost
+        if self.ledger.reason or self.hopeless:
+            return self.ledger.reason or self.hopeless
         if self.console.signals:
             return f"stopped by {signal.Signals(self.console.signals[0]).name}"
         return self.console.gone
@@ -164,7 +166,7 @@ class Produce:
         self.show()
         if self.ledger.delivered > delivered:
             self.cluster.progress()
-        self.lost = self.cluster.report()
+        self.hopeless = self.cluster.report()
         line = self.progress and self.progress.line(self.ledger.delivered)
         if line:
             self.console.draw(line)
@@ -224,7 +226,7 @@ class Produce:
     def settle(self):
         """Wait until no event waits, until waiting is pointless, or for a second signal."""
         start, told = time.monotonic(), False
-        while self.ledger.waiting() and len(self.console.signals) < 2 and not self.lost:
+        while self.ledger.waiting() and len(self.console.signals) < 2 and not self.hopeless:
             self.serve(self.cluster.client.flush, 0.1)
             if self.ledger.waiting() and time.monotonic() > start + 1 and not told:
                 told = True

@@ -17,8 +17,8 @@ LEADER_SECONDS = 2.5  # for the answers of all brokers that lead a partition
 class View(typing.NamedTuple):
     """What one look at the cluster found."""
     start: float = 0               # when it began, by time.monotonic()
-    gone: bool = False             # whether nothing answered
-    away: frozenset = frozenset()  # ids of the brokers that do not answer, or whose replicas lag
+    away: frozenset = frozenset()  # ids of the brokers that do not answer, or whose replicas lag;
+                                   # None: nothing answered
     trouble: str = ""              # what that means, for the user
     error: KafkaError = None       # what is wrong with the topic
     partitions: int = 0            # how many the topic has, 0 if not known
@@ -28,14 +28,14 @@ class Watch:
     """Looks at the cluster from a thread and with a client of its own.
 
     The client of the run would answer late, behind the events that it carries, and each answer
-    would refresh what it knows of the topic, which runProducer.DEFAULTS wants to grow old.
+    would refresh the topic's metadata, which has to grow old: see runProducer.DEFAULTS.
     """
 
     def __init__(self, topic):
         self.topic = topic
         self.view = View()       # what the last look found
-        self.parts = []          # metadata of the topic's partitions, as last seen; likewise
-        self.brokers = set()     # the ids of the cluster's brokers
+        self.parts = []          # metadata of the topic's partitions, from the last answer
+        self.brokers = set()     # ids of the cluster's brokers, from the last answer
         self.leastInSync = None  # the topic's min.insync.replicas, 0 if nobody says
 
     def start(self, conf):
@@ -70,7 +70,7 @@ class Watch:
         silent = self.silentLeaders(leaders, patience * LEADER_SECONDS)
         alive = self.brokers - silent
         if not alive or (not answered and silent == set(leaders.values())):
-            return View(start, gone=True)
+            return View(start, away=None)
         inSync = [alive.intersection(part.isrs) for part in self.parts]
         lagging = [set(part.replicas) - ids for part, ids in zip(self.parts, inSync)]
         away = frozenset(silent.union(*lagging))

@@ -1,5 +1,6 @@
 """Clusters of several brokers, in part away, hung, moved or started anew: nothing lost or twice."""
 import contextlib
+import re
 import signal
 import socket
 import threading
@@ -8,12 +9,17 @@ from collections import Counter
 
 import pytest
 from apacheKafka import waitFor
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions, NewTopic
 from conftest import LIMIT, Process, byPlayer, events, finished, outlast, run
 from mockCluster import MockCluster
 
+from cluster import Cluster
+from console import Console
+from watch import View
+
 LOOP = "-l", "-e", 0, "-m", 1, "-x", 1, "-p", 1
+TROUBLE = "broker 2 away: of 4 partitions 1 without a leader"
 
 
 def properties(*pairs):
@@ -77,6 +83,52 @@ class Longest(threading.Thread):
     def stop(self):
         self.ended.set()
         return self.seconds
+
+
+@pytest.fixture
+def report():
+    """Return a function that has a cluster report a look. It returns what is printed of it."""
+    cluster = Cluster(Producer, {"bootstrap.servers": "127.0.0.1:1"}, "topic", Console("test"))
+    said = []
+    cluster.console.note = said.append
+
+    def look(**found):
+        said.clear()
+        cluster.watch.view = View(start=time.monotonic(), **found)
+        assert cluster.report() is None
+        return [re.sub(r"\d+ s$", "N s", line) for line in said]
+    look.cluster = cluster
+    return look
+
+
+def test_eachChangeIsToldOnce(report):
+    away = {"away": frozenset([2]), "trouble": TROUBLE}
+    for found, lines in (
+            ({}, []), (away, [TROUBLE]), (away, []), ({}, ["all brokers are back after N s"]),
+            ({"away": None}, ["the broker is gone: no answer"]), ({"away": None}, []),
+            (away, ["the broker is back after N s", TROUBLE]), ({}, ["all brokers are back after N s"])):
+        assert report(**found) == lines
+
+
+def test_progressIsAnAnswer(report):
+    """Events are acknowledged while a look gets no answer."""
+    report(away=frozenset([2]), trouble=TROUBLE)
+    report.cluster.progressAt = time.monotonic() + LIMIT
+    assert report(away=None) == []
+
+
+def test_lookThatSaysNothingOfTheBrokersChangesNothing(report):
+    report(away=frozenset([2]), trouble=TROUBLE)
+    unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    assert report(error=unknown) == []
+    assert report(away=frozenset([2]), trouble=TROUBLE) == []
+
+
+def test_topicWithFewerPartitionsWasMadeAnew(report):
+    said = "topic topic was deleted and made anew: it has 1 partitions now, 4 before"
+    for partitions, lines in ((4, []), (8, []), (4, [said.replace("1 part", "4 part").replace("4 before", "8 before")]),
+                              (1, [said]), (1, [])):
+        assert report(partitions=partitions) == lines
 
 
 @pytest.mark.parametrize("age, lost", [(1000, False), (900000, True)])

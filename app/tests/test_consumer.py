@@ -5,8 +5,8 @@ from collections import Counter
 
 import apacheKafka
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
-from conftest import Process, byPlayer, environment, events, run
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from conftest import LIMIT, Process, byPlayer, environment, events, run
 
 import runConsumer
 from cluster import Cluster
@@ -123,6 +123,18 @@ def test_twoOfOneGroupShareTheTopic(kafka):
     assert Counter(shown) == Counter(kafka.values(topic))
     assert all(sorted(texts) == texts for texts in ([json.loads(text)["eventTime"] for text in texts]
                for texts in byPlayer(second.shown()).values()))
+
+
+@pytest.mark.parametrize("value, stored", [("true", True), ("1", True), ("false", False), ("False", False), ("0", False)])
+def test_storesOffsetsOnlyIfItMay(mock, value, stored):
+    topic = mock.topic()
+    mock.publish(topic, "one", partition=0)
+    ended = consume(mock, topic, "-e", 1, "-X", f"enable.auto.commit={value}")
+    assert (ended.returncode, ended.stderr, events(ended.stdout)) == (0, "", ["one"])
+    asks = Consumer({"bootstrap.servers": mock.bootstrap, "group.id": topic})
+    [found] = asks.committed([TopicPartition(topic, 0)], timeout=LIMIT)
+    asks.close()
+    assert found.offset == (1 if stored else OFFSET_INVALID)
 
 
 class FakeMessage:
@@ -243,22 +255,32 @@ def test_errorOfAnOffsetThatWasLeftIsNotTold(capfd):
     assert consume.next == {0: 0, 1: 0}
 
 
-@pytest.mark.parametrize("leaving, calls", [(False, ["assign"]), (True, ["commit", "assign"])])
-def test_lastOffsetsAreStoredBeforeTheNextJoin(leaving, calls):
+@pytest.mark.parametrize("toStore, calls", [(False, ["assign"]), (True, ["commit", "assign"])])
+def test_lastOffsetsAreStoredBeforeTheNextJoin(toStore, calls):
     consume = consumer(stored={1: 3})
-    consume.next, consume.leaving = {0: 7}, leaving
+    consume.next, consume.toStore = {0: 7}, toStore
     consume.onAssign(consume.client, partitions(1))
-    assert consume.client.calls == calls and consume.stored == leaving
+    assert consume.client.calls == calls and not consume.toStore
 
 
-@pytest.mark.parametrize("code, stored, unstored", [
-    (KafkaError.UNKNOWN_TOPIC_OR_PART, True, None), (KafkaError.ILLEGAL_GENERATION, False, "why"),
-    (KafkaError.GROUP_AUTHORIZATION_FAILED, True, "why")])
-def test_refusedCommit(code, stored, unstored):
+def test_partitionsThatOthersHaveAreForgotten():
     consume = consumer()
-    consume.next, consume.client.refusal = {0: 7}, KafkaError(code, "why")
+    consume.next = {0: 7}
+    consume.onLost(consume.client, partitions(0))
+    consume.onAssign(consume.client, [])
+    consume.toStore = True
     consume.store()
-    assert (consume.stored, consume.unstored) == (stored, unstored)
+    assert not consume.toStore and consume.unstored is None and consume.client.calls == ["assign"]
+
+
+@pytest.mark.parametrize("code, again, unstored", [
+    (KafkaError.UNKNOWN_TOPIC_OR_PART, False, None), (KafkaError.ILLEGAL_GENERATION, True, "why"),
+    (KafkaError.GROUP_AUTHORIZATION_FAILED, False, "why")])
+def test_refusedCommit(code, again, unstored):
+    consume = consumer()
+    consume.next, consume.client.refusal, consume.toStore = {0: 7}, KafkaError(code, "why"), True
+    consume.store()
+    assert (consume.toStore, consume.unstored) == (again, unstored)
 
 
 def test_resetThatIsAnError():

@@ -12,6 +12,7 @@ import pytest
 from conftest import LIMIT, Process, environment, finish, run, runHere, start
 
 import gameplay
+from console import Console
 
 SCRIPTS = ["runProducer", "runConsumer"]
 WRONG = [
@@ -27,11 +28,11 @@ WRONG = [
 PRODUCER = [["-l", "-m", "-1"], ["-m", "50", "-x", "10"], ["-m", "2000"], ["-x", "x"], ["--seed", "x"], ["--seed", "9" * 5000],
             ["--embedded", "-b", "h:1"], ["--embedded", "-X", "bootstrap.servers=h:1"], ["-X", "acks=1"], ["-n", "0"],
             ["-X", "delivery.report.only.error=true"], ["-X", "transactional.id=x"], ["-X", "queue.buffering.max.messages=0"],
-            ["-X", "acks=0"], ["-X", "enable.idempotence=false", "-X", "request.required.acks=0"], ["--set", "x=1"]]
+            ["-X", "test.mock.num.brokers=1"], ["-X", "acks=0"], ["-X", "enable.idempotence=false", "-X", "request.required.acks=0"], ["--set", "x=1"]]
 CONSUMER = [["-g", ""], ["-X", "group.id="], ["--timeout", "-1"], ["--timeout", "nan"], ["--timeout", "inf"], ["--timeout", "x"],
             ["-X", "enable.auto.offset.store=true"], ["-g", "\udcff"], ["-X", "auto.offset.reset=x"],
             ["-X", "group.protocol=x"], ["-X", "partition.assignment.strategy=range,cooperative-sticky"],
-            ["-X", "group.protocol=consumer", "-X", "session.timeout.ms=6000"]]
+            ["-X", "group.protocol=CONSUMER", "-X", "session.timeout.ms=6000"]]
 
 
 def checkUsageError(script, status, out, err):
@@ -67,16 +68,16 @@ def test_wrongArgumentInAProcessOfItsOwn(script):
 
 
 @pytest.mark.parametrize("bounds", [["maxPlayer=1"], ["=1"], ["minStake"], ["minStake="], ["minStake=x"], ["minStake=1.5"],
-                                    ["winModulu=0"], ["minStake=301"], ["minWin=1", "maxWin=0"], ["minGameId=" + "9" * 5000]])
+                                    ["winModulu=0"], ["minStake=301"], ["maxPlayerId=2147483648"], ["minWin=1", "maxWin=0"], ["minGameId=" + "9" * 5000]])
 def test_wrongBounds(usageError, bounds):
     line = usageError("runProducer", ["-t", "t", *(word for bound in bounds for word in ("--set", bound))])
-    assert "winModulu" in line or "minStake 301 to maxStake 300" in line or "minWin 1 to maxWin 0" in line
+    assert "winModulu" in line or "maxPlayerId 2147483648" in line or "minStake 301 to maxStake 300" in line or "minWin 1 to maxWin 0" in line
 
 
 def test_editedBoundsThatMakeNoGame(usageError, monkeypatch):
     monkeypatch.setattr(gameplay, "minStake", 500)
     line = usageError("runProducer", ["-t", "t", "--embedded"])
-    assert line.endswith("gameplay.py: minStake 500 to maxStake 300 is no range of whole numbers")
+    assert line.endswith("gameplay.py: minStake 500 to maxStake 300 is no range of whole numbers of 32 bits")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -106,6 +107,7 @@ SECRET = "hunter2"
     ["-X", f"SASL.PASSWORD={SECRET}"], [f"--p=sasl.password={SECRET}"], [f"--propertys=sasl.password={SECRET}"],
     [f"--sasl.password={SECRET}"], ["-X", f"sasl.password={SECRET}", "-X", "foo=bar"],
     ["-X", f"sasl.password={SECRET}", "sasl.mechanism=x"], ["-X", f"bootstrap.servers=user:{SECRET}@host:1"],
+    ["-b", f"user:{SECRET},x@host:1"],
     ["-X", f"sasl.password:{SECRET}=x"], ["-X", f"ssl.key.password={SECRET}\udcff"],
     ["-X", f'sasl.jaas.config=org.apache.kafka.PlainLoginModule required password="{SECRET}";'],
     ["-X", f"sasl.password={SECRET}", "-X", f"security.protocol={SECRET}"],
@@ -113,6 +115,12 @@ SECRET = "hunter2"
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_secretIsNotRepeated(usageError, script, typed):
     assert SECRET not in usageError(script, ["-t", "t", *typed])
+
+
+def test_secretThatBeginsAnother():
+    console = Console("test")
+    console.secrets = {SECRET, SECRET + "more", "more"}
+    assert console.hide(f"{SECRET}more and {SECRET}") == "*** and ***"
 
 
 @pytest.mark.parametrize("line", [f"sasl.password {SECRET}", f"sasl.password:{SECRET}", SECRET, f"sasl.passwrod={SECRET}",
