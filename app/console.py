@@ -25,6 +25,15 @@ def blockSignals():
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
+def wait(readers, writers):
+    """Wait until one of these files can be read or written.
+
+    In rounds: a signal that comes in just before a call that waits would not end that call.
+    """
+    while os.name == "posix" and not any(select.select(readers, writers, [], 0.5)):
+        pass  # Python handles signals here
+
+
 class Console:
     """The standard streams of a script and the signals sent to it."""
 
@@ -107,10 +116,9 @@ class Console:
         rest = memoryview(text.encode(stream.encoding, "backslashreplace"))
         with self.interruptible([ALARM]):
             while rest:
-                try:
+                wait([], [descriptor])
+                with contextlib.suppress(BlockingIOError):  # somebody made it non-blocking
                     rest = rest[os.write(descriptor, rest):]
-                except BlockingIOError:  # somebody made it non-blocking
-                    select.select([], [descriptor], [])
 
     def say(self, *lines):
         """Print lines of the post."""
@@ -157,6 +165,7 @@ class Console:
                 with self.interruptible(), contextlib.suppress(OSError):
                     if self.signals:  # one that came before the block
                         raise Stopped
+                    wait([sys.stdin], [])
                     answer = sys.stdin.readline()
         finally:
             if not (answer.endswith("\n") and sys.stdout.isatty()):  # no Enter was echoed there

@@ -10,8 +10,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 from console import blockSignals
 
 LOOK_SECONDS = 1      # between two looks
-ASK_SECONDS = 1.5     # for any broker's answer; then another one is asked
-LEADER_SECONDS = 2.5  # for the answers of all brokers that lead a partition
+ASK_SECONDS = 1.5     # longer than usual for any broker's answer; then another one is asked
+LEADER_SECONDS = 2.5  # longer than usual for the answers of all brokers that lead a partition
 
 
 class View(typing.NamedTuple):
@@ -36,6 +36,7 @@ class Watch:
         self.view = View()       # what the last look found
         self.parts = []          # metadata of the topic's partitions, from the last answer
         self.brokers = set()     # ids of the cluster's brokers, from the last answer
+        self.answerSeconds = 3   # what an answer usually takes: at first, the time to connect
         self.leastInSync = None  # the topic's min.insync.replicas, 0 if nobody says
 
     def start(self, conf):
@@ -58,16 +59,16 @@ class Watch:
 
     def look(self, start):
         """Ask any broker for the topic, and each leader of a partition for its end."""
-        answered = False
-        patience = 1 if self.brokers else 3  # the first look opens the connections
+        answered, usual = False, self.answerSeconds
         with contextlib.suppress(KafkaException):  # a broker that hangs: the others are asked now
-            found = self.admin.list_topics(self.topic, timeout=patience * ASK_SECONDS)
+            found = self.admin.list_topics(self.topic, timeout=ASK_SECONDS + usual)
             topic, answered = found.topics[self.topic], True
+            self.answerSeconds = time.monotonic() - start
             if topic.error:
                 return View(start, error=topic.error)
             self.parts, self.brokers = list(topic.partitions.values()), set(found.brokers)
         leaders = {part.id: part.leader for part in self.parts if part.leader >= 0}
-        silent = self.silentLeaders(leaders, patience * LEADER_SECONDS)
+        silent = self.silentLeaders(leaders, LEADER_SECONDS + 2 * usual)
         alive = self.brokers - silent
         if not alive or (not answered and silent == set(leaders.values())):
             return View(start, away=None)

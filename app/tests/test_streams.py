@@ -1,4 +1,5 @@
 """Standard streams and signals: closed, full, stuck and non-blocking streams; floods of signals."""
+import contextlib
 import os
 import select
 import signal
@@ -118,13 +119,18 @@ def test_floodOfSignalsAtAQuestion(mock, number):
         child.sendline("Y")
     child.expect_exact(QUESTION)
 
+    ended = threading.Event()
+
     def flood():
-        while child.isalive():
-            child.kill(number)
+        with contextlib.suppress(ProcessLookupError):
+            while not ended.is_set():
+                os.kill(child.pid, number)
     thread = threading.Thread(target=flood)
     thread.start()
     text = child.read()
+    ended.set()
     thread.join(LIMIT)
+    child.wait()
     assert child.exitstatus == 128 + number
     assert "\r\nFinished publishing: 2 messages.\r\n" in text
     assert f"2 produced, 2 delivered, 0 failed: stopped by {signal.Signals(number).name}" in text
