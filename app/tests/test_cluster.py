@@ -41,8 +41,12 @@ def pair(bootstrap, topic, more=()):
 def goOn(*processes, within=LIMIT):
     """Wait until each of the processes has shown more."""
     seen = [len(process.out) for process in processes]
-    waitFor(lambda: all(len(process.out) > count for process, count in zip(processes, seen)),
-            "more events", within)
+
+    def silent():
+        return [(process.process.args, process.err) for process, count in zip(processes, seen) if len(process.out) <= count]
+    with contextlib.suppress(TimeoutError):
+        waitFor(lambda: not silent(), "more events", within)
+    assert silent() == []
 
 
 def reconcile(ground, topic, producer, consumer):
