@@ -40,7 +40,9 @@ EXIT = "Press the enter key to exit"
 
 
 def pytest_configure(config):
-    """Print the reason of every skip."""
+    """Print the reason of every skip. Let no script inherit from nohup that SIGHUP is ignored."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     if "s" not in config.option.reportchars:
         config.option.reportchars += "s"
 
