@@ -1,5 +1,6 @@
 """The grounds that the tests stand on, and what they use to run the scripts as a user does."""
 import contextlib
+import ctypes
 import functools
 import importlib
 import json
@@ -27,6 +28,7 @@ from apacheKafka import QUICK, ApacheKafka, ApacheKafka4  # noqa: E402
 from mockCluster import MockCluster  # noqa: E402
 from reaper import reaper  # noqa: E402
 
+PR_SET_PDEATHSIG = 1  # of Linux: the signal to get when the parent dies
 LIMIT = 120  # seconds after which whatever a test waits for will not come any more
 
 
@@ -40,7 +42,12 @@ EXIT = "Press the enter key to exit"
 
 
 def pytest_configure(config):
-    """Print the reason of every skip. Let no script inherit from nohup that SIGHUP is ignored."""
+    """Print the reason of every skip; end each worker with its pytest, for the reaper to see.
+
+    Let no script inherit from nohup that SIGHUP is ignored.
+    """
+    if hasattr(config, "workerinput") and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: None)
     if "s" not in config.option.reportchars:
