@@ -68,7 +68,7 @@ class Watch:
                 return View(start, error=topic.error)
             self.parts, self.brokers = list(topic.partitions.values()), set(found.brokers)
         leaders = {part.id: part.leader for part in self.parts if part.leader >= 0}
-        silent = self.silentLeaders(leaders, LEADER_SECONDS + 2 * usual)
+        silent = self.silentLeaders(leaders, LEADER_SECONDS + usual)
         alive = self.brokers - silent
         if not alive or (not answered and silent == set(leaders.values())):
             return View(start, away=None)
