@@ -122,14 +122,14 @@ class Cluster:
         """Tell the user what has changed. Return a reason if waiting is pointless."""
         view, now = self.watch.view, time.monotonic()
         away = view.away
-        if view.error or (away is None and self.progressAt >= view.start):
+        if view.error or (away is None and self.answers()):
             away = self.away or frozenset()  # something answers: that says nothing of one broker
         if away != self.away:
             self.reportAway(away, now)
         if view.partitions:
             if view.partitions < self.partitions:
                 self.console.note(f"topic {self.topic} was deleted and made anew: it has "
-                          f"{view.partitions} partitions now, {self.partitions} before")
+                                  f"{view.partitions} partitions now, {self.partitions} before")
             self.partitions = view.partitions
         if not view.error:
             self.missingSince = None
@@ -168,8 +168,9 @@ class Cluster:
         return self.watch.view.trouble or error
 
     def answers(self):
-        """Tell whether any broker answers, as far as the user knows."""
-        return self.away is not None
+        """Tell whether any broker answers."""
+        view = self.watch.view
+        return view.away is not None or self.progressAt >= view.start
 
     def partition(self, number, offset=OFFSET_END):
         """Return a partition and an offset as the client wants them."""

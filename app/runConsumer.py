@@ -185,7 +185,10 @@ class Consume:
         """Store the last offsets and leave the group. Say so if the group does not answer."""
         closing = threading.Thread(target=self.leave, daemon=True)
         closing.start()  # it may wait for minutes, deaf to signals
-        closing.join(LEAVE_SECONDS if self.cluster.answers() else STOP_SECONDS)
+        start, seconds = time.monotonic(), LEAVE_SECONDS
+        while closing.is_alive() and time.monotonic() < start + seconds:
+            closing.join(0.1)
+            seconds = LEAVE_SECONDS if self.cluster.answers() else STOP_SECONDS
         if self.unstored:
             self.console.note(f"{self.unstored}: the events shown last may be shown again by the "
                               "next start")
