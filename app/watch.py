@@ -36,7 +36,7 @@ class Watch:
         self.view = View()       # what the last look found
         self.parts = []          # metadata of the topic's partitions, from the last answer
         self.brokers = set()     # ids of the cluster's brokers, from the last answer
-        self.answerSeconds = 5   # what an answer usually takes: at first, with a slow connection
+        self.answerSeconds = 0   # what an answer usually takes
         self.leastInSync = None  # the topic's min.insync.replicas, 0 if nobody says
 
     def start(self, conf):
@@ -59,21 +59,19 @@ class Watch:
 
     def look(self, start):
         """Ask any broker for the topic, and each leader of a partition for its end."""
-        answered, usual = False, self.answerSeconds
+        answered = False
         with contextlib.suppress(KafkaException):  # a broker that hangs: the others are asked now
-            found = self.admin.list_topics(self.topic, timeout=ASK_SECONDS + usual)
+            found = self.admin.list_topics(self.topic, timeout=ASK_SECONDS + self.answerSeconds)
             topic, answered = found.topics[self.topic], True
             self.answerSeconds = time.monotonic() - start
             if topic.error:
                 return View(start, error=topic.error)
             self.parts, self.brokers = list(topic.partitions.values()), set(found.brokers)
         leaders = {part.id: part.leader for part in self.parts if part.leader >= 0}
-        silent = self.silentLeaders(leaders, LEADER_SECONDS + 2 * usual)
+        silent = self.silentLeaders(leaders, LEADER_SECONDS + 2 * self.answerSeconds)
         alive = self.brokers - silent
-        if not answered and silent == set(leaders.values()):
+        if not alive or (not answered and silent == set(leaders.values())):
             return View(start, away=None)
-        if not alive:
-            return self.view  # it died within this look, or it is slow: the next look tells
         inSync = [alive.intersection(part.isrs) for part in self.parts]
         lagging = [set(part.replicas) - ids for part, ids in zip(self.parts, inSync)]
         away = frozenset(silent.union(*lagging))
