@@ -4,6 +4,7 @@ import logging
 import re
 import time
 
+# Consumer and Producer: for the scripts, which import the library through this module alone.
 from confluent_kafka import (OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Producer,
                              TopicPartition)
 

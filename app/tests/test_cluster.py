@@ -254,7 +254,7 @@ def test_allThreeKilled(threeBrokers):
 
 @pytest.mark.parametrize("coordinates", [False, True])
 def test_brokerOfThreeHangs(threeBrokers, coordinates):
-    """All goes on while it hangs. The library would wait 60 s for its answers, and we half of that."""
+    """All goes on while it hangs. By default the library would wait 60 s for its answers."""
     topic = threeBrokers.topic(replicas=3)
     with pair(threeBrokers.bootstrap, topic) as (producer, consumer):
         number = coordinator(threeBrokers, topic)
