@@ -192,6 +192,11 @@ def finished(output):
     return next(int(line.split()[2]) for line in output if line.startswith("Finished publishing: "))
 
 
+def topicsOf(broker):
+    """Return the names of the topics that a broker knows: one that has just started may know less."""
+    return set(AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0}).list_topics(timeout=LIMIT).topics)
+
+
 class Ground:
     """A broker with four partitions a topic, and what is on it."""
 
@@ -211,9 +216,10 @@ class Ground:
             config = {key.replace("_", "."): value for key, value in config.items()}
 
             def make():  # a broker that was away refuses it for a moment
+                self.admin.list_topics(timeout=LIMIT)  # it may have to learn who is the controller now
                 with contextlib.suppress(KafkaException):
                     self.admin.create_topics([NewTopic(name, partitions, replicas, config=config)])[name].result(LIMIT)
-                return name in self.admin.list_topics(timeout=LIMIT).topics
+                return all(name in topicsOf(broker) for broker in self.cluster.brokers if broker.running())
             apacheKafka.waitFor(make, f"topic {name}", LIMIT)
         else:
             self.admin.list_topics(name, timeout=LIMIT)

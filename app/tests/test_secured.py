@@ -38,7 +38,7 @@ class Secured(Ground):
 
     def __init__(self, cluster, folder):
         super().__init__("apache", cluster.bootstrap)
-        self.folder, self.secured = folder, cluster.secured
+        self.cluster, self.folder, self.secured = cluster, folder, cluster.secured
 
     def properties(self, user="spinner", **changes):
         """Return what a user needs to connect; names in changes have underscores for dots."""
