@@ -24,6 +24,16 @@ class View(typing.NamedTuple):
     partitions: int = 0            # how many the topic has, 0 if not known
 
 
+def isAnswer(future):
+    """Tell whether a broker answered a question for an offset."""
+    error = future.exception()
+    if error is None:
+        return future.result().offset >= 0  # the library may report a timeout as offset -1001
+    code = error.args[0].code()
+    # The library's own codes are below UNKNOWN, and it borrows one of the brokers'.
+    return code >= KafkaError.UNKNOWN and code != KafkaError.LEADER_NOT_AVAILABLE
+
+
 class Watch:
     """Looks at the cluster from a thread and with a client of its own.
 
@@ -36,7 +46,7 @@ class Watch:
         self.view = View()       # what the last look found
         self.parts = []          # metadata of the topic's partitions, from the last answer
         self.brokers = set()     # ids of the cluster's brokers, from the last answer
-        self.answerSeconds = 0   # what an answer usually takes
+        self.answerSeconds = 10  # what an answer usually takes; the first may come from a slow broker
         self.leastInSync = None  # the topic's min.insync.replicas, 0 if nobody says
 
     def start(self, conf):
@@ -48,8 +58,8 @@ class Watch:
         blockSignals()
         self.admin = AdminClient({**conf, "allow.auto.create.topics": False})
         while True:
-            time.sleep(LOOK_SECONDS)
             self.view = self.look(time.monotonic())
+            time.sleep(LOOK_SECONDS)
 
     def lookAgain(self):
         """Wait for a look that begins now, but not for long."""
@@ -64,9 +74,10 @@ class Watch:
             found = self.admin.list_topics(self.topic, timeout=ASK_SECONDS + self.answerSeconds)
             topic, answered = found.topics[self.topic], True
             self.answerSeconds = time.monotonic() - start
+            self.brokers = set(found.brokers)
             if topic.error:
                 return View(start, error=topic.error)
-            self.parts, self.brokers = list(topic.partitions.values()), set(found.brokers)
+            self.parts = list(topic.partitions.values())
         leaders = {part.id: part.leader for part in self.parts if part.leader >= 0}
         silent = self.silentLeaders(leaders, LEADER_SECONDS + 2 * self.answerSeconds)
         alive = self.brokers - silent
@@ -84,13 +95,8 @@ class Watch:
         """Return the ids of the leaders that do not answer. leaders: {partition: broker's id}"""
         ends = {TopicPartition(self.topic, number): OffsetSpec.latest() for number in leaders}
         answers = self.admin.list_offsets(ends, request_timeout=seconds) if ends else {}
-        silent = set()
-        for partition, future in answers.items():
-            error = future.exception() and future.exception().args[0].code()
-            # Not an answer: the library's own codes, below UNKNOWN, and one that it borrows.
-            if error and (error < KafkaError.UNKNOWN or error == KafkaError.LEADER_NOT_AVAILABLE):
-                silent.add(leaders[partition.partition])
-        return silent
+        return {leaders[partition.partition] for partition, future in answers.items()
+                if not isAnswer(future)}
 
     def trouble(self, away, silent, inSync):
         """Say which brokers are away, and what that means for the topic's partitions.

@@ -178,11 +178,12 @@ def test_slowBrokerIsABroker():
     with MockCluster() as cluster:
         cluster.topic("topic")
         cluster.delay(1, 1200)
-        with Process("runProducer", "-t", "topic", "-b", cluster.bootstrap, *LOOP) as producer:
-            producer.until("Message produced")
-            producer.send(signal.SIGINT)
-            assert producer.end() == 130
-    assert not any("gone" in line or "away" in line for line in producer.err)
+        with pair(cluster.bootstrap, "topic") as (producer, consumer):
+            for process, status in (producer, 130), (consumer, 0):
+                process.send(signal.SIGINT)
+                assert process.end() == status
+    for process in producer, consumer:
+        assert not any("gone" in line or "away" in line for line in process.err)
 
 
 def test_reasonIsNotOneOfAnOutageThatIsOver():

@@ -13,6 +13,7 @@ STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 def pause(cluster, producer):
     with paused(cluster):
         outlast(producer, 8)
+        producer.until("the broker is gone")
 
 
 @contextlib.contextmanager
@@ -27,6 +28,7 @@ def paused(cluster):
 
 def killAndStart(cluster, producer):
     cluster.broker.stop(signal.SIGKILL)
+    producer.until("the broker is gone")
     cluster.broker.start()
 
 
