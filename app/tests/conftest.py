@@ -44,12 +44,13 @@ EXIT = "Press the enter key to exit"
 def pytest_configure(config):
     """Print the reason of every skip; end each worker with its pytest, for the reaper to see.
 
-    Let no script inherit from nohup that SIGHUP is ignored.
+    Let no script inherit that a signal is ignored, as it is under nohup and in the background.
     """
     if hasattr(config, "workerinput") and sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, lambda *_: None)
+    for number in signal.SIGHUP, signal.SIGINT:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     if "s" not in config.option.reportchars:
         config.option.reportchars += "s"
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from apacheKafka import waitFor
-from conftest import start
+from conftest import LIMIT, start
 
 TESTS = os.path.dirname(__file__)
 RUN = """
@@ -39,5 +39,5 @@ def test_nothingIsLeftBehind(tmp_path, number):
     child = int(run.stdout.readline())
     assert runs(child) and folder.exists() and not ran.exists()
     run.send_signal(number)
-    run.communicate()
+    run.communicate(timeout=LIMIT)
     waitFor(lambda: not (runs(child) or folder.exists()) and ran.exists(), "the end of all that was told")
