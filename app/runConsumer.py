@@ -21,9 +21,9 @@ CLASSIC = {
     "session.timeout.ms": 6000,    # 45 s by default: so long the partitions of a dead consumer wait
     "heartbeat.interval.ms": 500}  # often, because a hung broker can hold up one for 5 s
 RESERVED = {"enable.auto.offset.store": "an offset is stored once its event has been shown"}
-BEGINNING, END = -2, -1  # OFFSET_BEGINNING and OFFSET_END of confluent_kafka
+BEGINNING, END, INVALID = -2, -1, -1001  # OFFSET_BEGINNING and so on of confluent_kafka
 RESETS = {"earliest": BEGINNING, "smallest": BEGINNING, "beginning": BEGINNING,
-          "latest": END, "largest": END, "end": END, "error": None}  # of auto.offset.reset
+          "latest": END, "largest": END, "end": END, "error": INVALID}  # of auto.offset.reset
 EXAMPLES = """examples:
   python runConsumer.py -t gameplay
   python runConsumer.py -t gameplay -g check -e 1000 --timeout 10"""
@@ -100,7 +100,7 @@ class Consume:
             self.next[part.partition] = start
             if start >= 0:
                 part.offset = start
-            elif stored and self.reset:
+            elif stored:
                 part.offset = self.reset
         if not self.incremental:
             self.lostNext.clear()  # other consumers have the rest
@@ -138,28 +138,44 @@ class Consume:
             self.next = position
             for message in latest.values():
                 self.client.store_offsets(message=message)
-        for message in errors:
-            self.check(message)
+        stopped = {message.partition() for message in errors if self.check(message)}
+        if stopped:
+            self.restart(stopped)
         return self.received - before
 
     def check(self, message):
-        """Raise Failure for an error that waiting does not mend, say or mend any other."""
-        error = message.error()
+        """Tell whether the library has stopped a partition of ours, for want of an offset.
+
+        Raise Failure for an error that waiting does not mend, say any other.
+        """
+        error, number = message.error(), message.partition()
         if error.code() == error._AUTO_OFFSET_RESET:
-            expected = self.next.get(message.partition())
-            # Else the partition is no longer ours, or it was started anew with another one.
-            if expected is not None and message.offset() in (expected, None):
-                self.startAnew(message.partition(), expected, error.str())
-        elif error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED):
+            # It stops even for an offset that was asked for before the last restart.
+            if number in self.next and message.offset() in (self.next[number], None):
+                self.next[number] = self.startAnew(number, self.next[number], error.str())
+            return number in self.next
+        if error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED):
             raise Failure(f"topic {self.cluster.topic}, group {self.group}: {error.str()}\n"
                           "ask for access to them, or name others with -t and -g")
-        elif error.code() == error._FATAL or error.fatal():
+        if error.code() == error._FATAL or error.fatal():
             raise Failure(error.str())
-        elif error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART):
+        if error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART):
             self.console.note(error.str())  # of an unknown topic the cluster reports
+        return False
+
+    def restart(self, stopped):
+        """Have the library go on in partitions in which it has stopped."""
+        parts = [self.cluster.partition(number, offset if offset >= 0 else self.reset)
+                 for number, offset in self.next.items()
+                 if number in stopped or not self.incremental]
+        if self.incremental:
+            self.client.incremental_unassign(parts)
+            self.client.incremental_assign(parts)
+        else:
+            self.client.assign(parts)
 
     def startAnew(self, number, expected, why):
-        """Go on in a partition whose log does not hold the expected offset (any more)."""
+        """Return where to go on in a partition whose log does not hold the expected offset."""
         low, high = self.cluster.offsetRange(number)
         start = high if self.reset == END else low
         if 0 <= expected < low:
@@ -167,19 +183,12 @@ class Consume:
                    "they were shown")
         elif 0 <= high < expected:
             why = f"the log ends at {high}, before offset {expected}: it was made anew"
-        if not self.reset:
+        if self.reset == INVALID:
             raise Failure(f"partition {number}: {why} (auto.offset.reset=error)")
         if expected >= 0:
             where = f"; going on at {start}" if start >= 0 else ""
             self.console.note(f"partition {number}: {why}{where}")
-        self.next[number] = start
-        parts = {other: self.cluster.partition(other, offset if offset >= 0 else self.reset)
-                 for other, offset in self.next.items()}
-        if self.incremental:
-            self.client.incremental_unassign([parts[number]])
-            self.client.incremental_assign([parts[number]])
-        else:
-            self.client.assign(list(parts.values()))
+        return start
 
     def close(self):
         """Store the last offsets and leave the group. Say so if the group does not answer."""

@@ -255,6 +255,17 @@ def test_errorOfAnOffsetThatWasLeftIsNotTold(capfd):
     assert consume.next == {0: 0, 1: 0}
 
 
+def test_errorOfAnOffsetThatWasLeftStopsAPartition():
+    consume = consumer(stored={0: 10, 1: 3}, low=0, high=4)
+    consume.onAssign(consume.client, partitions(0, 1))
+    consume.show([FakeMessage(0, 10, RESET)])
+    consume.client.calls.clear()
+    consume.show([FakeMessage(2, 10, RESET)])
+    assert consume.client.calls == []
+    consume.show([FakeMessage(0, 10, RESET)])
+    assert consume.client.calls == ["assign"] and consume.client.assigned == {0: 0, 1: 3}
+
+
 @pytest.mark.parametrize("toStore, calls", [(False, ["assign"]), (True, ["commit", "assign"])])
 def test_lastOffsetsAreStoredBeforeTheNextJoin(toStore, calls):
     consume = consumer(stored={1: 3})
