@@ -54,8 +54,9 @@ class Consume:
         self.reset = RESETS[conf["auto.offset.reset"]]
         self.commits = conf.get("enable.auto.commit", "true").lower() in ("true", "t", "1")
         self.newProtocol = isNewProtocol(conf)  # and not answered yet
-        self.incremental = (self.newProtocol
-                            or "cooperative" in conf.get("partition.assignment.strategy", ""))
+        cooperative = "cooperative" in conf.get("partition.assignment.strategy", "")
+        self.incremental = cooperative or self.newProtocol
+        self.unsubscribes = cooperative and "group.instance.id" not in conf  # before it closes
         self.received = 0
         self.toStore = False  # whether the last offsets are still to be stored before we leave
         self.unstored = None  # why the group has not stored them
@@ -211,6 +212,10 @@ class Consume:
             self.store()
             if self.toStore:
                 self.client.poll(0.1)  # what it returns is not shown, and so not stored
+        if self.unsubscribes:  # close() would tell the group nothing while a rebalance is under way
+            self.client.unsubscribe()
+            while self.client.memberid():
+                self.client.poll(0.1)
         self.client.close()
 
     def store(self):

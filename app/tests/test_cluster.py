@@ -235,9 +235,9 @@ def startAll(ground):
         thread.join()
 
 
-def coordinator(ground, group):
-    """Return the id of the broker that coordinates a group."""
-    return ground.admin.describe_consumer_groups([group])[group].result(LIMIT).coordinator.id
+def describe(ground, group):
+    """Return what the cluster knows of a group."""
+    return ground.admin.describe_consumer_groups([group])[group].result(LIMIT)
 
 
 def test_allThreeKilled(threeBrokers):
@@ -258,7 +258,7 @@ def test_brokerOfThreeHangs(threeBrokers, coordinates):
     """All goes on while it hangs. By default the library would wait 60 s for its answers."""
     topic = threeBrokers.topic(replicas=3)
     with pair(threeBrokers.bootstrap, topic) as (producer, consumer):
-        number = coordinator(threeBrokers, topic)
+        number = describe(threeBrokers, topic).coordinator.id
         number = number if coordinates else number % 3 + 1
         broker = threeBrokers.cluster.brokers[number - 1]
         broker.pause()
@@ -381,6 +381,7 @@ def test_cooperativeMembersComeAndGo(threeBrokers):
                 first.end()
                 second.end()
             members += [first, second]
+            assert len(describe(threeBrokers, topic).members) == 1  # none that is dead is waited for
         assert producer.end() == 0
 
         def received():
@@ -412,6 +413,23 @@ def test_logThatStartsAnewUnderAConsumer(faultyKafka):
         consumer.send(signal.SIGINT)
         assert consumer.end() == 0
     assert any("it was made anew" in line for line in consumer.err)
+
+
+def test_topicMadeAnewUnderAPair(faultyKafka):
+    """The broker makes it anew for the producer, with as many partitions. None of them is left out."""
+    topic, many = faultyKafka.topic(), 20000
+    run("runProducer", "-t", topic, "-b", faultyKafka.bootstrap, "-l", "-e", many, "-m", 0, "-x", 0)
+    with pair(faultyKafka.bootstrap, topic) as (producer, consumer):
+        waitFor(lambda: len(consumer.shown()) > many, "the consumer to come so far", LIMIT)
+        faultyKafka.admin.delete_topics([topic])[topic].result(LIMIT)
+        consumer.until("it was made anew")
+        producer.send(signal.SIGINT)
+        assert producer.end() == 130
+        stored = faultyKafka.values(topic)
+        waitFor(lambda: set(stored) <= set(consumer.shown()), "all of the new log", LIMIT)
+        consumer.send(signal.SIGINT)
+        assert consumer.end() == 0
+    assert set(Counter(consumer.shown()).values()) == {1}
 
 
 def test_storedOffsetBeyondTheLog(kafka):
