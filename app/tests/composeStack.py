@@ -152,3 +152,13 @@ class Shell:
         self.child.expect_exact(PROMPT)
         text = re.sub(r"\x1b\[\?2004[hl]\r?|\x1b\[K|\x1b\][^\a]*\a|\^C", "", self.log.getvalue())
         return [line.rstrip("\r").split("\r")[-1] for line in text.split(PROMPT)[-2].split("\n")[1:-1]]
+
+    def consume(self, count):
+        """See so many events from runConsumer.py, end it as a reader does, and return its lines."""
+        for _ in range(count):
+            self.child.expect_exact("Received message: ")
+        self.child.expect_exact("\n")
+        self.child.sendintr()
+        self.child.expect_exact("Press the enter key to exit the consume application.")
+        self.type("")
+        return self.lines()

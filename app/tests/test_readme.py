@@ -100,13 +100,7 @@ def test_twoShells(stack, enter, lines):
         produced = events("\n".join(producer.lines()))
         consumer.type(consume, READY)
         consumer.type("")
-        for _ in range(100):
-            consumer.child.expect_exact("Received message: ")
-        consumer.child.expect_exact("\n")
-        consumer.child.sendintr()
-        consumer.child.expect_exact("Press the enter key to exit the consume application.")
-        consumer.type("")
-        consumed = events("\n".join(consumer.lines()))
+        consumed = events("\n".join(consumer.consume(100)))
     assert len(produced) == 11 and len(consumed) == 100 and set(produced) <= set(consumed)
     assert byPlayer(consumed) == byPlayer(stack.ground.values("gameplay"))
 
