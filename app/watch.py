@@ -46,7 +46,7 @@ class Watch:
         self.view = View()       # what the last look found
         self.parts = []          # metadata of the topic's partitions, from the last answer
         self.brokers = set()     # ids of the cluster's brokers, from the last answer
-        self.answerSeconds = 10  # what an answer usually takes; the first may come from a slow broker
+        self.answerSeconds = 10  # what an answer usually takes; the first one may come late
         self.leastInSync = None  # the topic's min.insync.replicas, 0 if nobody says
 
     def start(self, conf):
