@@ -56,7 +56,8 @@ class Consume:
         self.newProtocol = isNewProtocol(conf)  # and not answered yet
         cooperative = "cooperative" in conf.get("partition.assignment.strategy", "")
         self.incremental = cooperative or self.newProtocol
-        self.unsubscribes = cooperative and "group.instance.id" not in conf  # before it closes
+        self.assign = self.client.incremental_assign if self.incremental else self.client.assign
+        self.unsubscribes = cooperative and "group.instance.id" not in conf  # see leave()
         self.received = 0
         self.toStore = False  # whether the last offsets are still to be stored before we leave
         self.unstored = None  # why the group has not stored them
@@ -105,7 +106,7 @@ class Consume:
                 part.offset = self.reset
         if not self.incremental:
             self.lostNext.clear()  # other consumers have the rest
-        (client.incremental_assign if self.incremental else client.assign)(partitions)
+        self.assign(partitions)
 
     def onRevoke(self, client, partitions):
         """Forget partitions that another consumer goes on with."""
@@ -139,44 +140,48 @@ class Consume:
             self.next = position
             for message in latest.values():
                 self.client.store_offsets(message=message)
-        stopped = {message.partition() for message in errors if self.check(message)}
+        for message in errors:
+            self.check(message.error())
+        stopped = [message for message in errors if self.hasStopped(message)]
         if stopped:
             self.restart(stopped)
         return self.received - before
 
-    def check(self, message):
-        """Tell whether the library has stopped a partition of ours, for want of an offset.
-
-        Raise Failure for an error that waiting does not mend, say any other.
-        """
-        error, number = message.error(), message.partition()
-        if error.code() == error._AUTO_OFFSET_RESET:
-            # It stops even for an offset that was asked for before the last restart.
-            if number in self.next and message.offset() in (self.next[number], None):
-                self.next[number] = self.startAnew(number, self.next[number], error.str())
-            return number in self.next
+    def check(self, error):
+        """Raise Failure for an error that waiting does not mend, say any other."""
         if error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED):
             raise Failure(f"topic {self.cluster.topic}, group {self.group}: {error.str()}\n"
                           "ask for access to them, or name others with -t and -g")
         if error.code() == error._FATAL or error.fatal():
             raise Failure(error.str())
-        if error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART):
-            self.console.note(error.str())  # of an unknown topic the cluster reports
-        return False
+        # Of an unknown topic the cluster reports. restart() mends a missing offset.
+        if error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART,
+                                error._AUTO_OFFSET_RESET):
+            self.console.note(error.str())
+
+    def hasStopped(self, message):
+        """Tell whether by this error the library stops a partition of ours: it lacks an offset."""
+        error = message.error()
+        return error.code() == error._AUTO_OFFSET_RESET and message.partition() in self.next
 
     def restart(self, stopped):
-        """Have the library go on in partitions in which it has stopped."""
+        """Go on in the partitions that the library has stopped. stopped: its errors."""
+        for message in stopped:
+            number = message.partition()
+            # Any other offset was asked for before the last restart. It stops the partition, too.
+            if message.offset() in (self.next[number], None):
+                self.next[number] = self.startAnew(number, message.error().str())
+        numbers = [message.partition() for message in stopped]
         parts = [self.cluster.partition(number, offset if offset >= 0 else self.reset)
                  for number, offset in self.next.items()
-                 if number in stopped or not self.incremental]
+                 if number in numbers or not self.incremental]  # assign() replaces all of them
         if self.incremental:
             self.client.incremental_unassign(parts)
-            self.client.incremental_assign(parts)
-        else:
-            self.client.assign(parts)
+        self.assign(parts)
 
-    def startAnew(self, number, expected, why):
-        """Return where to go on in a partition whose log does not hold the expected offset."""
+    def startAnew(self, number, why):
+        """Return where to go on in a partition whose log does not hold its next offset."""
+        expected = self.next[number]
         low, high = self.cluster.offsetRange(number)
         start = high if self.reset == END else low
         if 0 <= expected < low:
@@ -212,7 +217,9 @@ class Consume:
             self.store()
             if self.toStore:
                 self.client.poll(0.1)  # what it returns is not shown, and so not stored
-        if self.unsubscribes:  # close() would tell the group nothing while a rebalance is under way
+        # close() alone does not tell the group that a cooperative member leaves during a rebalance.
+        # A static member (group.instance.id) is to stay in it.
+        if self.unsubscribes:
             self.client.unsubscribe()
             while self.client.memberid():
                 self.client.poll(0.1)

@@ -46,7 +46,7 @@ class Watch:
         self.view = View()       # what the last look found
         self.parts = []          # metadata of the topic's partitions, from the last answer
         self.brokers = set()     # ids of the cluster's brokers, from the last answer
-        self.answerSeconds = 10  # what an answer usually takes; the first one may come late
+        self.answerSeconds = 10  # what an answer usually takes; before the first, a guess
         self.leastInSync = None  # the topic's min.insync.replicas, 0 if nobody says
 
     def start(self, conf):
@@ -74,10 +74,9 @@ class Watch:
             found = self.admin.list_topics(self.topic, timeout=ASK_SECONDS + self.answerSeconds)
             topic, answered = found.topics[self.topic], True
             self.answerSeconds = time.monotonic() - start
-            self.brokers = set(found.brokers)
             if topic.error:
                 return View(start, error=topic.error)
-            self.parts = list(topic.partitions.values())
+            self.parts, self.brokers = list(topic.partitions.values()), set(found.brokers)
         leaders = {part.id: part.leader for part in self.parts if part.leader >= 0}
         silent = self.silentLeaders(leaders, LEADER_SECONDS + 2 * self.answerSeconds)
         alive = self.brokers - silent

@@ -154,7 +154,7 @@ class Shell:
         return [line.rstrip("\r").split("\r")[-1] for line in text.split(PROMPT)[-2].split("\n")[1:-1]]
 
     def consume(self, count):
-        """See so many events from runConsumer.py, end it as a reader does, and return its lines."""
+        """Wait for so many events of runConsumer.py, end it as a reader does, and return its lines."""
         for _ in range(count):
             self.child.expect_exact("Received message: ")
         self.child.expect_exact("\n")

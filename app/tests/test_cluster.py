@@ -179,11 +179,10 @@ def test_slowBrokerIsABroker():
         cluster.topic("topic")
         cluster.delay(1, 1200)
         with pair(cluster.bootstrap, "topic") as (producer, consumer):
-            for process, status in (producer, 130), (consumer, 0):
+            for process, status in ((producer, 130), (consumer, 0)):
                 process.send(signal.SIGINT)
                 assert process.end() == status
-    for process in producer, consumer:
-        assert not any("gone" in line or "away" in line for line in process.err)
+    assert not any("gone" in line or "away" in line for line in [*producer.err, *consumer.err])
 
 
 def test_reasonIsNotOneOfAnOutageThatIsOver():
@@ -381,7 +380,7 @@ def test_cooperativeMembersComeAndGo(threeBrokers):
                 first.end()
                 second.end()
             members += [first, second]
-            assert len(describe(threeBrokers, topic).members) == 1  # none that is dead is waited for
+            assert len(describe(threeBrokers, topic).members) == 1  # no dead one that the others wait for
         assert producer.end() == 0
 
         def received():

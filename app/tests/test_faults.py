@@ -26,16 +26,19 @@ def paused(cluster):
         cluster.broker.resume()
 
 
-def killAndStart(cluster, producer):
-    cluster.broker.stop(signal.SIGKILL)
+def restart(cluster, producer, number):
+    """End a broker by a signal, and start it again when the producer has noticed."""
+    cluster.broker.stop(number)
     producer.until("the broker is gone")
     cluster.broker.start()
+
+
+def killAndStart(cluster, producer):
+    restart(cluster, producer, signal.SIGKILL)
 
 
 def stopAndStart(cluster, producer):
-    cluster.broker.stop(signal.SIGTERM)
-    producer.until("the broker is gone")
-    cluster.broker.start()
+    restart(cluster, producer, signal.SIGTERM)
 
 
 def outForAMinute(cluster, producer):
