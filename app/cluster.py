@@ -29,23 +29,27 @@ class Cluster:
 
     def __init__(self, kind, conf, topic, console):
         """Make a client of a kind, Producer or Consumer. Raise ValueError if it refuses conf."""
-        self.conf, self.topic, self.console = {**DEFAULTS, **conf}, topic, console
+        self.kind, self.conf, self.topic, self.console = kind, {**DEFAULTS, **conf}, topic, console
         self.servers = conf.get("bootstrap.servers")
         self.watch = Watch(topic)
-        self.error = None         # the connection's last one; a fatal one stays
         self.away = frozenset()   # brokers that the user knows to be away; None: all of them
         self.awaySince = 0        # since when; this and the next two by time.monotonic()
         self.progressAt = 0       # when an event was last acknowledged or came in
         self.missingSince = None  # since when the topic has been unknown
         self.partitions = 0       # how many the topic has, as far as the user knows
-        more = {"error_cb": self.onError}
-        if self.conf["log_level"] == 0 and "debug" not in conf:
-            # Fatal errors are logged at any level, to standard error unless a logger takes them.
-            more["logger"] = logging.Logger("librdkafka", logging.CRITICAL + 1)
         try:
-            self.client = kind({**self.conf, **more})
+            self.makeClient()
         except KafkaException as error:
             raise ValueError(error.args[0].str())
+
+    def makeClient(self):
+        """Make the client, the first one or another in its place."""
+        more = {"error_cb": self.onError}
+        if self.conf["log_level"] == 0 and "debug" not in self.conf:
+            # Fatal errors are logged at any level, to standard error unless a logger takes them.
+            more["logger"] = logging.Logger("librdkafka", logging.CRITICAL + 1)
+        self.client = self.kind({**self.conf, **more})
+        self.error = None  # the connection's last one; a fatal one stays
 
     def onError(self, error):
         """Keep an error of the connection: librdkafka's error_cb."""
@@ -201,6 +205,13 @@ class Cluster:
         # A partition that was deleted needs no offset.
         lasting = [error for error in errors if error.code() != error.UNKNOWN_TOPIC_OR_PART]
         return lasting[0] if lasting else None
+
+    def leaveGroup(self):
+        """Have the group forget a group.instance.id, whose place close() alone would keep."""
+        with contextlib.suppress(KafkaException):
+            self.client.unsubscribe()
+            while self.client.memberid():
+                self.client.poll(0.01)
 
     def embeddedServer(self):
         """Return HOST:PORT of the broker inside the client."""

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 
 import commandline
 from console import STOP_SECONDS, Console, Failure, Stopped, blockSignals
@@ -45,20 +46,29 @@ def isNewProtocol(conf):
     return conf.get("group.protocol", "").lower() == "consumer"
 
 
+def namesItself(conf):
+    """Tell whether the consumer gives itself a group.instance.id, for as long as it runs.
+
+    With one it takes its place in the group again at once after an outage. Without one it is a
+    stranger after an outage longer than its session, and waits for the member that it was.
+    """
+    return not isNewProtocol(conf) and "group.instance.id" not in conf
+
+
 class Consume:
     """Shows what arrives, and stores the offset of what it has shown."""
 
     def __init__(self, cluster, console, conf, nthMsg=1):
-        self.cluster, self.client, self.console = cluster, cluster.client, console
+        self.cluster, self.console = cluster, console
         self.group, self.nthMsg = conf["group.id"], nthMsg
         self.reset = RESETS[conf["auto.offset.reset"]]
         self.commits = conf.get("enable.auto.commit", "true").lower() in ("true", "t", "1")
         self.newProtocol = isNewProtocol(conf)  # and not answered yet
         cooperative = "cooperative" in conf.get("partition.assignment.strategy", "")
         self.incremental = cooperative or self.newProtocol
-        self.assign = self.client.incremental_assign if self.incremental else self.client.assign
-        self.unsubscribes = cooperative and "group.instance.id" not in conf  # see leave()
+        self.namesItself = namesItself(conf)
         self.received = 0
+        self.joining = False  # whether the group has not answered yet
         self.toStore = False  # whether the last offsets are still to be stored before we leave
         self.unstored = None  # why the group has not stored them
         self.next = {}  # the next offset of each partition that is ours, below 0 if not known yet
@@ -66,10 +76,9 @@ class Consume:
 
     def run(self, events=0, timeout=0):
         """Show events until so many came, or none came for timeout seconds; 0 stands for never."""
-        topic = self.cluster.topic
-        self.console.say(f"Listening for events on topic: {topic}. Press Ctrl-C to exit.")
-        self.client.subscribe([topic], on_assign=self.onAssign, on_revoke=self.onRevoke,
-                              on_lost=self.onLost)
+        self.console.say(f"Listening for events on topic: {self.cluster.topic}. "
+                         "Press Ctrl-C to exit.")
+        self.subscribe()
         start = arrivedAt = time.monotonic()
         while not (self.console.signals or self.console.gone or 0 < events <= self.received):
             # What one call brings is shown and stored before the next call, which may pass
@@ -90,9 +99,33 @@ class Consume:
                 self.console.note("no partition so far: the broker may not know "
                                   "group.protocol=consumer, which Kafka 4 has")
 
+    @property
+    def client(self):
+        """The client of the cluster."""
+        return self.cluster.client
+
+    def subscribe(self):
+        """Join the group."""
+        self.joining = True
+        self.client.subscribe([self.cluster.topic], on_assign=self.onAssign,
+                              on_revoke=self.onRevoke, on_lost=self.onLost)
+
+    def assign(self, partitions):
+        """Begin at the offsets of partitions, besides those that are ours if incremental."""
+        if self.incremental:
+            self.client.incremental_assign(partitions)
+        else:
+            self.client.assign(partitions)
+
+    def joinAnew(self):
+        """Go on with another client, in the place of one that the group has fenced."""
+        self.onLost(self.client, [])
+        self.cluster.makeClient()
+        self.subscribe()
+
     def onAssign(self, client, partitions):
         """Begin after what the group has stored, or after what was shown since then."""
-        self.newProtocol = False
+        self.newProtocol = self.joining = False
         # Now: the library may join again next, and a commit that waits behind a join is refused.
         if self.toStore:
             self.store()
@@ -115,6 +148,7 @@ class Consume:
 
     def onLost(self, client, partitions):
         """Remember what was shown of partitions whose offsets can't be stored any more."""
+        self.joining = True
         self.lostNext.update(self.next)
         self.next.clear()
 
@@ -150,13 +184,18 @@ class Consume:
     def check(self, error):
         """Raise Failure for an error that waiting does not mend, say any other."""
         if error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED):
+            self.joining = False
             raise Failure(f"topic {self.cluster.topic}, group {self.group}: {error.str()}\n"
                           "ask for access to them, or name others with -t and -g")
         if error.code() == error._FATAL or error.fatal():
-            raise Failure(error.str())
+            if not self.namesItself:
+                raise Failure(error.str())
+            # A broker that hung may serve our requests to join in the wrong order. Then the older
+            # one has our place, and the other is fenced: the one fatal error that there is here.
+            self.joinAnew()
         # Of an unknown topic the cluster reports. restart() mends a missing offset.
-        if error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART,
-                                error._AUTO_OFFSET_RESET):
+        elif error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART,
+                                  error._AUTO_OFFSET_RESET):
             self.console.note(error.str())
 
     def hasStopped(self, message):
@@ -203,7 +242,8 @@ class Consume:
         start, seconds = time.monotonic(), LEAVE_SECONDS
         while closing.is_alive() and time.monotonic() < start + seconds:
             closing.join(0.1)
-            seconds = LEAVE_SECONDS if self.cluster.answers() else STOP_SECONDS
+            patient = self.received and self.cluster.answers()
+            seconds = LEAVE_SECONDS if patient else STOP_SECONDS
         if self.unstored:
             self.console.note(f"{self.unstored}: the events shown last may be shown again by the "
                               "next start")
@@ -217,12 +257,10 @@ class Consume:
             self.store()
             if self.toStore:
                 self.client.poll(0.1)  # what it returns is not shown, and so not stored
-        # close() alone does not tell the group that a cooperative member leaves during a rebalance.
-        # A static member (group.instance.id) is to stay in it.
-        if self.unsubscribes:
-            self.client.unsubscribe()
-            while self.client.memberid():
-                self.client.poll(0.1)
+        if self.namesItself:
+            while self.joining:  # the answer tells the library which member is to leave
+                self.client.poll(0.01)
+            self.cluster.leaveGroup()
         self.client.close()
 
     def store(self):
@@ -278,6 +316,8 @@ def run(console, argv):
     from cluster import Cluster, Consumer  # which takes longer than --help may take
     # The library would reset an offset without a word: startAnew() does it instead.
     own = {"enable.auto.offset.store": False, "auto.offset.reset": "error"}
+    if namesItself(conf):
+        own["group.instance.id"] = str(uuid.uuid4())
     try:
         cluster = Cluster(Consumer, {**conf, **own}, args.topic, console)
     except ValueError as error:

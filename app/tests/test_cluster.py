@@ -202,6 +202,29 @@ def test_reasonIsNotOneOfAnOutageThatIsOver():
                 process.until("the broker is gone: no answer")
 
 
+@pytest.mark.parametrize("strategy", ["range", "cooperative-sticky"])
+def test_fencedConsumerGoesOn(strategy):
+    """A broker that hung may serve a consumer's requests to join in the wrong order, and then fence it."""
+    more = properties(f"partition.assignment.strategy={strategy}", "debug=cgrp",  # whose log tells of each time
+                      "session.timeout.ms=1000")  # so long a mock broker has a member wait for the one that it was
+    with MockCluster() as cluster:
+        cluster.topic("topic")
+        arguments = "-t", "topic", "-b", cluster.bootstrap
+        with Process("runProducer", *arguments, *LOOP) as producer, Process("runConsumer", *arguments, *more) as consumer:
+            consumer.until("Received message")
+            for times in (1, 2, 3):
+                cluster.fence()
+                waitFor(lambda: sum("|FATAL|" in line for line in consumer.err) == times, "the consumer to be fenced", LIMIT)
+                goOn(consumer)
+            producer.send(signal.SIGINT)
+            assert producer.end() == 130
+            waitFor(lambda: len(consumer.shown()) >= finished(producer.out), "the rest", LIMIT)
+            consumer.send(signal.SIGINT)
+            assert consumer.end() == 0
+    assert Counter(consumer.shown()) == Counter(producer.shown())
+    assert not any(line.startswith("runConsumer: ") for line in consumer.err)
+
+
 @pytest.mark.parametrize("property", [
     "group.protocol=classic", "partition.assignment.strategy=cooperative-sticky",
     "partition.assignment.strategy=roundrobin", "group.instance.id=one", "enable.partition.eof=true",
@@ -362,10 +385,11 @@ def test_clusterThatMoves(threeBrokers):
     assert len(producer.err) < 10 and len(consumer.err) < 10
 
 
-def test_cooperativeMembersComeAndGo(threeBrokers):
+@pytest.mark.parametrize("strategy", ["range", "cooperative-sticky"])
+def test_membersComeAndGo(threeBrokers, strategy):
     topic, shown, total = threeBrokers.topic(replicas=3, partitions=12), [], 12000
     consume = ("runConsumer", "-t", topic, "-b", threeBrokers.bootstrap, "-g", topic,
-               *properties("partition.assignment.strategy=cooperative-sticky"))
+               *properties(f"partition.assignment.strategy={strategy}"))
     with Process("runProducer", "-t", topic, "-b", threeBrokers.bootstrap, *LOOP, "-e", total) as producer, \
             Process(*consume) as staying:
         staying.until("Received message")
