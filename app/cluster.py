@@ -43,7 +43,7 @@ class Cluster:
             raise ValueError(error.args[0].str())
 
     def makeClient(self):
-        """Make the client, the first one or another in its place."""
+        """Make the client, or another in its place. Raise KafkaException if it refuses conf."""
         more = {"error_cb": self.onError}
         if self.conf["log_level"] == 0 and "debug" not in self.conf:
             # Fatal errors are logged at any level, to standard error unless a logger takes them.
@@ -207,8 +207,8 @@ class Cluster:
         return lasting[0] if lasting else None
 
     def leaveGroup(self):
-        """Have the group forget a group.instance.id, whose place close() alone would keep."""
-        with contextlib.suppress(KafkaException):
+        """Leave the group. By close() alone a client with a group.instance.id stays in it."""
+        with contextlib.suppress(KafkaException):  # a fenced client has left
             self.client.unsubscribe()
             while self.client.memberid():
                 self.client.poll(0.01)

@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-import uuid
 
 import commandline
 from console import STOP_SECONDS, Console, Failure, Stopped, blockSignals
@@ -49,8 +48,8 @@ def isNewProtocol(conf):
 def namesItself(conf):
     """Tell whether the consumer gives itself a group.instance.id, for as long as it runs.
 
-    With one it takes its place in the group again at once after an outage. Without one it is a
-    stranger after an outage longer than its session, and waits for the member that it was.
+    With one it has its place in the group again at once after an outage longer than its session.
+    Without one it would be a new member, and wait until the group gives up the old one.
     """
     return not isNewProtocol(conf) and "group.instance.id" not in conf
 
@@ -68,11 +67,16 @@ class Consume:
         self.incremental = cooperative or self.newProtocol
         self.namesItself = namesItself(conf)
         self.received = 0
-        self.joining = False  # whether the group has not answered yet
+        self.joining = False  # whether we have asked to join and have no answer yet
         self.toStore = False  # whether the last offsets are still to be stored before we leave
         self.unstored = None  # why the group has not stored them
         self.next = {}  # the next offset of each partition that is ours, below 0 if not known yet
         self.lostNext = {}  # the same of partitions that the group took away without a word before
+
+    @property
+    def client(self):
+        """The client of the cluster."""
+        return self.cluster.client
 
     def run(self, events=0, timeout=0):
         """Show events until so many came, or none came for timeout seconds; 0 stands for never."""
@@ -99,11 +103,6 @@ class Consume:
                 self.console.note("no partition so far: the broker may not know "
                                   "group.protocol=consumer, which Kafka 4 has")
 
-    @property
-    def client(self):
-        """The client of the cluster."""
-        return self.cluster.client
-
     def subscribe(self):
         """Join the group."""
         self.joining = True
@@ -111,7 +110,7 @@ class Consume:
                               on_revoke=self.onRevoke, on_lost=self.onLost)
 
     def assign(self, partitions):
-        """Begin at the offsets of partitions, besides those that are ours if incremental."""
+        """Begin at these offsets. Unless incremental, all other partitions are given up."""
         if self.incremental:
             self.client.incremental_assign(partitions)
         else:
@@ -184,14 +183,14 @@ class Consume:
     def check(self, error):
         """Raise Failure for an error that waiting does not mend, say any other."""
         if error.code() in (error.TOPIC_AUTHORIZATION_FAILED, error.GROUP_AUTHORIZATION_FAILED):
-            self.joining = False
+            self.joining = False  # no answer will come
             raise Failure(f"topic {self.cluster.topic}, group {self.group}: {error.str()}\n"
                           "ask for access to them, or name others with -t and -g")
         if error.code() == error._FATAL or error.fatal():
             if not self.namesItself:
                 raise Failure(error.str())
             # A broker that hung may serve our requests to join in the wrong order. Then the older
-            # one has our place, and the other is fenced: the one fatal error that there is here.
+            # one has our place, and this client is fenced. No other error is fatal here.
             self.joinAnew()
         # Of an unknown topic the cluster reports. restart() mends a missing offset.
         elif error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART,
@@ -242,8 +241,8 @@ class Consume:
         start, seconds = time.monotonic(), LEAVE_SECONDS
         while closing.is_alive() and time.monotonic() < start + seconds:
             closing.join(0.1)
-            patient = self.received and self.cluster.answers()
-            seconds = LEAVE_SECONDS if patient else STOP_SECONDS
+            worthIt = self.received and self.cluster.answers()  # to wait for a rebalance
+            seconds = LEAVE_SECONDS if worthIt else STOP_SECONDS
         if self.unstored:
             self.console.note(f"{self.unstored}: the events shown last may be shown again by the "
                               "next start")
@@ -317,7 +316,7 @@ def run(console, argv):
     # The library would reset an offset without a word: startAnew() does it instead.
     own = {"enable.auto.offset.store": False, "auto.offset.reset": "error"}
     if namesItself(conf):
-        own["group.instance.id"] = str(uuid.uuid4())
+        own["group.instance.id"] = os.urandom(16).hex()
     try:
         cluster = Cluster(Consumer, {**conf, **own}, args.topic, console)
     except ValueError as error:

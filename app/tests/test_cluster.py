@@ -13,7 +13,7 @@ import pytest
 from apacheKafka import waitFor
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import NewPartitions, NewTopic
-from conftest import LIMIT, Process, byPlayer, events, finished, outlast, run
+from conftest import LIMIT, Ground, Process, byPlayer, events, finished, outlast, run
 from mockCluster import MockCluster
 
 from cluster import Cluster
@@ -31,10 +31,10 @@ def properties(*pairs):
 
 @contextlib.contextmanager
 def pair(bootstrap, topic, more=()):
-    """Run an endless producer and a consumer, both of which have shown something."""
+    """Run an endless producer and a consumer, both of which have shown something. more: flags of the consumer."""
     arguments = "-t", topic, "-b", bootstrap
-    with Process("runProducer", *arguments, *LOOP, *more) as producer, \
-            Process("runConsumer", *arguments, "-g", topic) as consumer:
+    with Process("runProducer", *arguments, *LOOP) as producer, \
+            Process("runConsumer", *arguments, "-g", topic, *more) as consumer:
         producer.until("Message produced")
         consumer.until("Received message")
         yield producer, consumer
@@ -209,19 +209,12 @@ def test_fencedConsumerGoesOn(strategy):
                       "session.timeout.ms=1000")  # so long a mock broker has a member wait for the one that it was
     with MockCluster() as cluster:
         cluster.topic("topic")
-        arguments = "-t", "topic", "-b", cluster.bootstrap
-        with Process("runProducer", *arguments, *LOOP) as producer, Process("runConsumer", *arguments, *more) as consumer:
-            consumer.until("Received message")
+        with pair(cluster.bootstrap, "topic", more) as (producer, consumer):
             for times in (1, 2, 3):
                 cluster.fence()
                 waitFor(lambda: sum("|FATAL|" in line for line in consumer.err) == times, "the consumer to be fenced", LIMIT)
                 goOn(consumer)
-            producer.send(signal.SIGINT)
-            assert producer.end() == 130
-            waitFor(lambda: len(consumer.shown()) >= finished(producer.out), "the rest", LIMIT)
-            consumer.send(signal.SIGINT)
-            assert consumer.end() == 0
-    assert Counter(consumer.shown()) == Counter(producer.shown())
+            reconcile(Ground("mock", cluster.bootstrap), "topic", producer, consumer)
     assert not any(line.startswith("runConsumer: ") for line in consumer.err)
 
 
