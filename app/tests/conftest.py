@@ -22,11 +22,11 @@ APP = Path(__file__).parent.parent
 sys.path.insert(0, str(APP))
 import apacheKafka  # noqa: E402
 import composeStack  # noqa: E402
-import console  # noqa: E402
 import gameplay  # noqa: E402
 from apacheKafka import QUICK, ApacheKafka, ApacheKafka4  # noqa: E402
 from mockCluster import MockCluster  # noqa: E402
 from reaper import reaper  # noqa: E402
+from terminal.stopping import SIGNALS  # noqa: E402
 
 PR_SET_PDEATHSIG = 1  # of Linux: the signal to get when the parent dies
 LIMIT = 120  # seconds after which whatever a test waits for will not come any more
@@ -114,7 +114,7 @@ def runHere(script, *arguments):
     """Run a script's main() in this process. Return its exit status; leave signals as they were."""
     module = importlib.import_module(script)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    handlers = {number: signal.getsignal(number) for number in console.SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     bounds = {name: getattr(gameplay, name) for name in gameplay.BOUNDS}
     try:
         return module.main(list(map(str, arguments)))

@@ -8,7 +8,6 @@ import pytest
 
 PRODUCER = 0
 UNKNOWN_TOPIC_OR_PART = 3
-HEARTBEAT, FENCED_INSTANCE_ID = 12, 82  # of Kafka's protocol: a request, an error
 
 
 def load():
@@ -87,11 +86,6 @@ class MockCluster:
         """Have all brokers not know a topic."""
         self.library.rd_kafka_mock_topic_set_error(self.cluster, topic.encode(),
                                                    UNKNOWN_TOPIC_OR_PART)
-
-    def fence(self):
-        """Have the next heartbeat of a group's member answered as if another had its place."""
-        self.library.rd_kafka_mock_push_request_errors(
-            self.cluster, ctypes.c_int16(HEARTBEAT), ctypes.c_size_t(1), FENCED_INSTANCE_ID)
 
     def remember(self, topic):
         """Have all brokers know a topic again."""

@@ -163,9 +163,7 @@ def test_tooFewReplicas(threeBrokers):
     ended = run("runProducer", "-t", topic, "-b", threeBrokers.bootstrap, "-l", "-e", 10, "-m", 0, "-x", 0,
                 "-X", "message.timeout.ms=12000")
     assert ended.returncode == 1
-    first, *_, last = ended.stderr.splitlines()
-    said = "brokers 2, 3 away: of 1 partitions 0 without a leader, 1 below min.insync.replicas=2"
-    assert last == f"runProducer: 10 produced, 0 delivered, 10 failed: Local: Message timed out; {said}"
+    assert ended.stderr.splitlines()[-1] == "runProducer: 10 produced, 0 delivered, 10 failed: Local: Message timed out"
 
 
 def test_topicDeletedUnderWay(faultyKafka):

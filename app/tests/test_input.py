@@ -12,7 +12,8 @@ import pytest
 from conftest import LIMIT, Process, environment, finish, run, runHere, start
 
 import gameplay
-from console import Console
+from terminal.console import Console
+from terminal.stopping import Stopping
 
 SCRIPTS = ["runProducer", "runConsumer"]
 WRONG = [
@@ -118,7 +119,7 @@ def test_secretIsNotRepeated(usageError, script, typed):
 
 
 def test_secretThatBeginsAnother():
-    console = Console("test")
+    console = Console("test", Stopping())
     console.secrets = {SECRET, SECRET + "more", "more"}
     assert console.hide(f"{SECRET}more and {SECRET}") == "*** and ***"
 
@@ -131,6 +132,9 @@ def test_secretOfAFileIsNotRepeated(usageError, tmp_path, line):
     said = usageError("runProducer", ["-t", "t", "-F", str(path)])
     assert SECRET not in said
     assert f"{path}, line 2: a property is KEY=VALUE" in said or '"sasl.passwrod"' in said
+
+
+held = []  # connections that stay open
 
 
 @contextlib.contextmanager
@@ -148,7 +152,7 @@ def server(answer):
     listener.close()
 
 
-def mute(connection, held=[]):
+def mute(connection):
     held.append(connection)
 
 

@@ -6,8 +6,11 @@ import signal
 import pytest
 from conftest import NOT_SET, Process, environment, events, finished, run
 
+import pace
 import runProducer
-from console import Console
+from cluster import publisher, settings
+from terminal.console import Console
+from terminal.stopping import Stopping
 
 
 class FakeTime:
@@ -46,11 +49,14 @@ class FakeClient:
     flush = poll
 
 
-class FakeCluster:
-    """A cluster of which nothing is to be said."""
+class FakeConnection:
+    """A connection of which nothing is to be said."""
+    topic = "topic"
+    topicIsGone, trouble = False, None
 
-    def __init__(self, client):
-        self.client, self.topic = client, "topic"
+    def __init__(self, client, window, stop):
+        self.client, self.stop, self.outage, self.console = client, stop, self, Console("test", stop)
+        self.conf = {settings.MESSAGES: str(window), settings.KBYTES: "1000000"}
 
     def serve(self, wait, seconds):
         wait(seconds)
@@ -59,7 +65,7 @@ class FakeCluster:
         pass
 
     def report(self):
-        return None
+        pass
 
 
 class FakeError:
@@ -74,12 +80,12 @@ def enter(ledger, count):
     first = ledger.produced + 1
     messages = [{"value": f"event {number}"} for number in range(first, first + count)]
     ledger.enter(messages)
-    return {number: lambda error=None, call=message.get("callback", ledger.report): call(error, None)
-            for number, message in enumerate(messages, first)}
+    reports = [message.get("callback", ledger.report) for message in messages]
+    return {number: lambda error=None, call=call: call(error, None) for number, call in enumerate(reports, first)}
 
 
 def test_shownAfterTheirAcknowledgementInOrderOfGeneration():
-    ledger = runProducer.Ledger()
+    ledger = publisher.Ledger(Stopping())
     reports = enter(ledger, 4)
     for number, shown in ((4, []), (2, []), (1, [1, 2]), (3, [3, 4])):
         reports[number]()
@@ -88,17 +94,17 @@ def test_shownAfterTheirAcknowledgementInOrderOfGeneration():
 
 
 def test_failedEventIsCountedAndNotShown():
-    ledger = runProducer.Ledger()
+    ledger = publisher.Ledger(Stopping())
     reports = enter(ledger, 3)
     reports[1]()
     reports[2](FakeError())
     reports[3]()
-    assert ledger.shown() == ["event 1", "event 3"] and ledger.reason == "Broker: refused"
-    assert ledger.summary("why") == "3 produced, 2 delivered, 1 failed: why"
+    assert ledger.shown() == ["event 1", "event 3"] and ledger.stop.reasons == ["Broker: refused"]
+    assert ledger.summary(["why"]) == "3 produced, 2 delivered, 1 failed: why"
 
 
 def test_givenUpEventHoldsNothingBack():
-    ledger = runProducer.Ledger()
+    ledger = publisher.Ledger(Stopping())
     reports = enter(ledger, 3)
     reports[3]()
     assert ledger.shown() == [] and ledger.waiting() == 2
@@ -109,7 +115,7 @@ def test_givenUpEventHoldsNothingBack():
 
 @pytest.mark.parametrize("nth", [1, 3, 7, 1000, 2500])
 def test_firstAndEveryNthAreShown(nth):
-    ledger, reports = runProducer.Ledger(nth), {}
+    ledger, reports = publisher.Ledger(Stopping(), nth), {}
     for count in (1, 999, 1000, 13, 987):
         reports.update(enter(ledger, count))
     for number in random.sample(sorted(reports), len(reports)):
@@ -121,55 +127,59 @@ def test_firstAndEveryNthAreShown(nth):
 def produce(monkeypatch, window=100000, **behaviour):
     """Return a Produce of numbered events with a clock and a client of its own."""
     clock = FakeTime()
-    monkeypatch.setattr(runProducer, "time", clock)
-    cluster, numbers = FakeCluster(FakeClient(clock, **behaviour)), iter(range(1, 10 ** 9))
-    return runProducer.Produce(cluster, Console("test"), lambda: (1, f"event {next(numbers)}"),
-                               10 ** 9, window)
+    for module in runProducer, pace, publisher:
+        monkeypatch.setattr(module, "time", clock)
+    stop, numbers = Stopping(), iter(range(1, 10 ** 9))
+    connection = FakeConnection(FakeClient(clock, **behaviour), window, stop)
+    return runProducer.Produce(publisher.Publisher(connection, 10 ** 9), Console("test", stop), stop,
+                               lambda: (1, f"event {next(numbers)}"))
+
+
+def loop(producer, events, least, longest, pauses):
+    """Run a loop, and return when each event was published."""
+    producer.loop(events, pace.Pace(least, longest, pauses))
+    return producer.publisher.client.times
 
 
 @pytest.mark.parametrize("least, longest", [(1, 1), (1, 3), (5, 5), (10, 50), (0, 1), (700, 800)])
 @pytest.mark.parametrize("wait", [0.0, 0.0004, 0.02])
 def test_pausesAddUpWhateverDelaysAnEvent(monkeypatch, least, longest, wait):
     producer = produce(monkeypatch, wait=wait)
-    producer.loop(500, least, longest, random.Random(5))
+    times = loop(producer, 500, least, longest, random.Random(5))
     pauses, due = random.Random(5), 100.0
-    assert len(producer.cluster.client.times) == 500
-    for time in producer.cluster.client.times:
+    assert len(times) == 500
+    for time in times:
         assert due <= time <= due + wait + 0.003  # late by at most one wait, never later and later
         due += pauses.uniform(least, longest) / 1000
 
 
 def test_afterAnOutageTheLoopCatchesUp(monkeypatch):
     producer = produce(monkeypatch, window=50, silentUntil=110)
-    producer.loop(2000, 10, 10, random.Random())
-    times = producer.cluster.client.times
+    times = loop(producer, 2000, 10, 10, random.Random())
     assert sum(time < 110 for time in times) == 50  # the queue was full
     assert len(times) == 2000 and times[-1] < 100 + 1999 * 0.01 + 0.1
 
 
 def test_fullQueueDoesNotWaitForLinger(monkeypatch):
     producer = produce(monkeypatch, window=7)
-    client, clock = producer.cluster.client, producer.cluster.client.clock
+    client, clock = producer.publisher.client, producer.publisher.client.clock
     client.poll = clock.sleep  # nothing is acknowledged before linger.ms, which flush() passes over
     client.flush = lambda seconds: FakeClient.poll(client, 0.001)
-    producer.loop(700, 0, 0, random.Random())
-    assert len(client.times) == 700 and clock.now - 100 < 100 * 0.002
+    assert len(loop(producer, 700, 0, 0, random.Random())) == 700 and clock.now - 100 < 100 * 0.002
 
 
 def test_seedGivesTheSamePauses(monkeypatch):
     def times(seed):
-        producer = produce(monkeypatch)
-        producer.loop(100, 10, 50, random.Random(seed))
-        return producer.cluster.client.times
+        return loop(produce(monkeypatch), 100, 10, 50, random.Random(seed))
     assert times(1) == times(1) != times(2)
 
 
 def test_noRoomIsNoEvents(monkeypatch):
     producer = produce(monkeypatch, window=3)
     producer.generateAndPublish(3)
-    assert producer.room() == 0
-    producer.cluster.client.queue += [None] * 4  # the client counts its requests too
-    assert producer.room() == 0
+    assert producer.publisher.room() == 0
+    producer.publisher.client.queue += [None] * 4  # the client counts its requests too
+    assert producer.publisher.room() == 0
 
 
 def test_orderAndCountsAtFullSpeed(ground):

@@ -1,4 +1,6 @@
 """README.md: each of its commands and examples is run as it is written, or skipped with the reason why not."""
+import io
+import itertools
 import json
 import re
 import shutil
@@ -7,7 +9,7 @@ import sys
 import pexpect
 import pytest
 from confluent_kafka import Producer
-from conftest import (APP, EVENT, EXIT, NOT_SET, READY, Ground, byPlayer, environment, events, finish, matches, run,
+from conftest import (APP, EVENT, EXIT, NOT_SET, QUESTION, READY, Ground, byPlayer, environment, events, finish, matches, run,
                       runHere, start, terminal)
 
 sys.path.append(str(APP / "benchmark"))
@@ -19,9 +21,7 @@ BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 ALL_TESTS = "python3 -m venv .venv && .venv/bin/pip install -q -r app/tests/requirements.txt"
 QUICK_TESTS = ".venv/bin/python -m pytest app -m quick"
 BENCHMARK = ".venv/bin/python app/benchmark/run.py"
-REASONS = {"flowchart": "the code host draws this diagram",
-           ALL_TESTS: "these are the tests; test_linesWithoutDocker only installs and collects them",
-           QUICK_TESTS: "these are tests, too; test_linesWithoutDocker only collects them",
+REASONS = {ALL_TESTS: "these are the tests; test_linesWithoutDocker only installs and collects them",
            BENCHMARK: "the benchmark takes minutes; test_linesWithoutDocker only asks for its help"}
 tested = set()  # the blocks that a test runs
 
@@ -66,7 +66,8 @@ def test_linesWithoutDocker(packageIndex, clone, publish):
     outputs = [shell(publish, clone)]
     assert BENCHMARK.split("/")[-1] in shell(block(BENCHMARK).strip() + " --help", clone)
     collected = shell(block(ALL_TESTS).strip() + " --collect-only -q", clone)
-    quick = shell(block(QUICK_TESTS).strip() + " --collect-only -q", clone)
+    assert f"`{QUICK_TESTS}`" in README
+    quick = shell(QUICK_TESTS + " --collect-only -q", clone)
     outputs.append(shell(publish, clone))
     for output in outputs:
         server = re.search("Bootstrap servers: (.*)", output)[1]
@@ -89,20 +90,66 @@ def test_upASecondTime(stack, up):
         name: state["Id"] for name, state in before.items()}
 
 
-@runs(enter="docker exec -it", lines="python runProducer.py")
-def test_twoShells(stack, enter, lines):
+def typed(transcript):
+    """Return the command line that a transcript begins with."""
+    return transcript.split("\n")[0][len("$ "):]
+
+
+def checkLines(lines, transcript):
+    """Require the lines that a transcript shows; one event in it, or "...", stands for several."""
+    shown, seen = ([name for name, _ in itertools.groupby(re.sub(EVENT, "EVENT", line) for line in some)] for some in (
+        (line for line in transcript.splitlines()[1:] if line != "..."), lines))
+    assert seen == shown
+
+
+@runs(enter="docker exec -it", listen="$ python runConsumer.py", single="$ python runProducer.py -t gameplay\n",
+      loop="$ python runProducer.py -t gameplay -l")
+def test_stepByStep(stack, enter, listen, single, loop):
     stack.clear()
-    produce, consume = lines.splitlines()
     with stack.shell(enter) as producer, stack.shell(enter) as consumer:
-        producer.type(produce, READY)
+        consumer.type(typed(listen), READY)
+        consumer.type("", "Listening")
+        producer.type(typed(single), READY)
+        producer.type("", QUESTION)
+        producer.type("Y", "Message produced: ", QUESTION)
+        producer.type("N", EXIT)
+        producer.type("")
+        checkLines(producer.lines(), single)
+        producer.type(typed(loop), READY)
         producer.type("", EXIT)
         producer.type("")
-        produced = events("\n".join(producer.lines()))
-        consumer.type(consume, READY)
-        consumer.type("")
-        consumed = events("\n".join(consumer.consume(100)))
-    assert len(produced) == 11 and len(consumed) == 100 and set(produced) <= set(consumed)
-    assert byPlayer(consumed) == byPlayer(stack.ground.values("gameplay"))
+        checkLines(producer.lines(), loop)
+        lines = consumer.consume(101)
+    checkLines(lines[:3], listen)
+    assert byPlayer(events("\n".join(lines))) == byPlayer(stack.ground.values("gameplay"))
+
+
+@runs(listen="$ python runConsumer.py", single="$ python runProducer.py -t gameplay\n",
+      loop="$ python runProducer.py -t gameplay -l")
+def test_stepByStepWithoutTheStack(mock, listen, single, loop):
+    def begin(transcript):
+        script, *arguments = typed(transcript).split()[1:]
+        child = terminal(script[:-len(".py")], *arguments, "-t", topic, env=environment(BOOTSTRAP_SERVERS=mock.bootstrap))
+        child.logfile_read = io.StringIO()
+        child.expect_exact(READY)
+        child.sendline()
+        return child
+
+    def check(child, transcript, question=EXIT):
+        child.expect_exact(question)
+        shown = re.sub(r"[^\n]*\r\x1b\[K", "", child.logfile_read.getvalue().replace("\r\n", "\n"))  # the progress line
+        checkLines(shown.replace(mock.bootstrap, "broker:29092").replace(topic, "gameplay").rstrip().split("\n"), transcript)
+        child.sendline()
+
+    topic = mock.topic()
+    check(begin(listen), listen, "Press Ctrl-C to exit.")
+    child = begin(single)
+    for answer in ("Y", "N"):
+        child.expect_exact(QUESTION)
+        child.sendline(answer)
+    check(child, single)
+    check(begin(loop), loop)
+    assert mock.count(topic) == 101
 
 
 @runs(lines="docker exec event-gen python")

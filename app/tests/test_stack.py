@@ -88,7 +88,7 @@ def test_kafkaUi(stack):
 
 def test_container(stack):
     listing = stack.execute("sh", "-c", "pwd; ls -A")
-    assert listing.stdout.split() == ["/app", *sorted(path.name for path in APP.glob("*.py"))]
+    assert listing.stdout.split() == ["/app", *sorted(["cluster", "requirements.txt", "terminal", *(path.name for path in APP.glob("*.py"))])]
     assert stack.execute("id", "-u").stdout.strip() != "0"
 
 

@@ -1,9 +1,8 @@
-"""The command line of both scripts: its flags, their types, and librdkafka's configuration."""
+"""The command line: the flags that both scripts have, the types of flags, and the server."""
 import argparse
 import contextlib
 import os
 import re
-import socket
 
 DEFAULT_SERVER = "localhost:9092"
 SERVER_NAMES = "bootstrap.servers", "metadata.broker.list"  # librdkafka knows the server by both
@@ -103,9 +102,11 @@ def createParser(name, purpose, examples):
 
 
 def parse(parser, argv, console):
-    """Return the parsed arguments, and have the console hide secrets. Exit with a usage error."""
-    with console.interruptible():  # a file of -F may be a pipe that nobody writes to
-        args, rest = parser.parse_known_args(argv)
+    """Return the parsed arguments, and have the console hide secrets. Exit with a usage error.
+
+    Their attribute given has what -F and -X say, {key: value}.
+    """
+    args, rest = parser.parse_known_args(argv)
     if rest:  # not repeated: after "sasl.password= word" one of them is the password
         parser.error(f"{len(rest)} unknown or extra arguments; a value with blanks needs quotes")
     args.given = dict([pair for pairs in args.config for pair in pairs] + args.property)
@@ -113,19 +114,6 @@ def parse(parser, argv, console):
         if re.search(r"password|passphrase|secret|oauthbearer\.config|\.pem$", key):
             console.secrets |= {value, *value.split()} - {""}
     return args
-
-
-def configure(parser, args, defaults, reserved):
-    """Return librdkafka's configuration: defaults, over them -F, over both -X.
-
-    reserved: {key: why nobody may set it}. Exit with a usage error.
-    """
-    for key in sorted(args.given.keys() & reserved.keys()):
-        parser.error(f"property {key} cannot be set: {reserved[key]}")
-    conf = {"client.id": socket.gethostname(), **defaults, **args.given}
-    if "bootstrap.servers" not in {*conf, *reserved}:
-        conf["bootstrap.servers"] = serverOf(parser, args)
-    return conf
 
 
 def serverOf(parser, args):

@@ -1,0 +1,104 @@
+"""An outage: finds out which partitions nobody answers for, and tells the user once a change."""
+import time
+
+from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+LOOK_SECONDS = 1     # between two looks
+ANSWER_SECONDS = 4   # a slow broker may take so long for an answer
+GONE_SECONDS = 10    # a broker that starts does not know its topics for a while
+UNKNOWN = KafkaError.UNKNOWN_TOPIC_OR_PART
+
+
+def refusal(future):
+    """Return what a look found for a partition: (whether a leader answered, its KafkaError)."""
+    error = future.exception() and future.exception().args[0]
+    if error is None:  # the library may report a timeout as an answer without an offset
+        return future.result().offset >= 0, None
+    # The library's own codes are below UNKNOWN, and it borrows one of the brokers'.
+    return error.code() >= error.UNKNOWN and error.code() != error.LEADER_NOT_AVAILABLE, error
+
+
+class Outage:
+    """Asks the leader of each partition for its end, once a second.
+
+    It has a client of its own. The client of the run would answer late, behind the events that it
+    carries, and would refresh what it knows of the topic, which has to grow old: see settings.py.
+    """
+
+    def __init__(self, topic, connection):
+        """connection: the Connection of the run, which knows the last error of both clients."""
+        self.topic, self.connection = topic, connection
+        self.admin = None      # an AdminClient
+        self.answers = {}      # {partition: future} of the look under way, or of the last one
+        self.lookedAt = 0      # when that began; this and the next three by time.monotonic()
+        self.reportedAt = 0    # when report() was called last
+        self.silentSince = 0   # since when partitions have had no answer
+        self.unknownSince = None  # since when the topic has been unknown
+        self.topicIsGone = False
+        self.silent = 0        # for how many partitions there was no answer, as the user knows
+        self.trouble = None    # what the user was told of that
+
+    def look(self, numbers):
+        """Ask the leaders of these partitions."""
+        self.lookedAt = time.monotonic()
+        ends = {TopicPartition(self.topic, number): OffsetSpec.latest() for number in numbers}
+        futures = self.admin.list_offsets(ends, request_timeout=ANSWER_SECONDS)
+        self.answers = {partition.partition: future for partition, future in futures.items()}
+
+    def answered(self):
+        """Tell whether the last look is over."""
+        return all(future.done() for future in self.answers.values())
+
+    def anyLeader(self):
+        """Tell whether by the last look any leader answers."""
+        return any(refusal(future)[0] for future in self.answers.values())
+
+    def report(self):
+        """Tell the user what has changed; look again where it is time."""
+        if not self.answers:  # the run ends before it was connected
+            return
+        now = time.monotonic()
+        rested, self.reportedAt = now > self.reportedAt + 2 * LOOK_SECONDS, now
+        self.admin.poll(0)  # serves error_cb
+        if not self.answered() or now < self.lookedAt + LOOK_SECONDS:
+            return
+        if not rested:  # what was asked before a question or a Ctrl-Z says nothing of now
+            self.judge(list(map(refusal, self.answers.values())), now)
+        self.look(self.answers)
+
+    def judge(self, found, now):
+        """Draw the conclusions from a look. found: what refusal() says of each partition."""
+        silent = sum(not answered for answered, _ in found)
+        # Something answers: that the look had no answer says nothing of a single leader.
+        if silent < len(found) or self.connection.progressAt < self.lookedAt:
+            self.tell(silent, len(found), now)
+        if not all(error and error.code() == UNKNOWN for _, error in found):
+            self.unknownSince = None
+        elif self.unknownSince is None:
+            self.unknownSince = now
+        elif now > self.unknownSince + GONE_SECONDS:
+            self.topicIsGone = True
+            self.connection.stop.fail(f"topic {self.topic}: {found[0][1].str()}")
+
+    def tell(self, silent, total, now):
+        """Tell the user for how many partitions there is no answer, if that has changed."""
+        before, self.silent = self.silent, silent
+        if silent == before:
+            return
+        note = self.connection.console.note
+        self.silentSince = self.silentSince if before else now
+        seconds = f"{now - self.silentSince:.0f} s"
+        if before == total:
+            note(f"the broker is back after {seconds}")
+        error = self.connection.error
+        why = error.str() if error else "no answer"
+        self.trouble = None
+        if silent == total:
+            self.trouble = f"the broker is gone: {why}"
+        elif silent:
+            self.trouble = f"no answer for {silent} of {total} partitions: {why}"
+        elif before < total:
+            note(f"all partitions answer again after {seconds}")
+        if self.trouble:
+            note(self.trouble)

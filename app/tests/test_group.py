@@ -1,0 +1,224 @@
+"""The group: where a consumer goes on, what it has stored, and what it says of its share."""
+import time
+
+import pytest
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from conftest import events
+
+import runConsumer
+from cluster.group import Group
+from terminal.console import Console
+from terminal.stopping import Failure, Stopping
+
+
+class FakeMessage:
+    """A message, or an error, as the client hands it over."""
+
+    def __init__(self, partition, offset, error=None):
+        self.values = {"partition": partition, "offset": offset, "error": error, "value": b"%d" % offset}
+
+    def __getattr__(self, name):
+        return lambda: self.values[name]
+
+    def __len__(self):
+        return len(self.values["value"])
+
+
+class FakeClient:
+    """A client whose group has stored some offsets, or does not answer."""
+
+    def __init__(self, stored=None):
+        self.answer, self.assigned, self.stored = stored, {}, {}
+        self.calls, self.answers = [], []  # what was called; how the group answers to commits, one after the other
+
+    def committed(self, partitions, timeout):
+        if self.answer is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return [TopicPartition("topic", part.partition, self.answer.get(part.partition, OFFSET_INVALID)) for part in partitions]
+
+    def assign(self, partitions):
+        self.assigned = {part.partition: part.offset for part in partitions}
+
+    def store_offsets(self, message):
+        self.stored[message.partition()] = message.offset() + 1
+
+    def commit(self, offsets, asynchronous):
+        self.calls.append({part.partition: part.offset for part in offsets})
+        self.offsets = offsets
+
+    def poll(self, seconds):
+        if self.answers:
+            code = self.answers.pop(0)
+            self.group.onCommit(code and KafkaError(code, "why"), self.offsets)
+
+    def unsubscribe(self):
+        self.calls.append("unsubscribe")
+
+    def memberid(self):
+        return "" if "unsubscribe" in self.calls else "member"
+
+
+class FakeConnection:
+    """A connection with a client of ours, to a topic of four partitions."""
+    topic = "topic"
+
+    def __init__(self, client):
+        self.client, self.stop, self.leaders = client, Stopping(), dict.fromkeys(range(4))
+        self.console = Console("test", self.stop)
+
+    def serve(self, wait, seconds):
+        wait(seconds)
+
+    def askForTopic(self, seconds):
+        pass
+
+
+def consumer(conf=(), **client):
+    """Return a Consume on a FakeClient, which has joined."""
+    group = Group({"group.id": "group", **dict(conf)}, "topic")
+    connection = FakeConnection(FakeClient(**client))
+    connection.client.group = group
+    group.connection, group.client, group.joinedAt = connection, connection.client, time.monotonic()
+    return runConsumer.Consume(connection, group, connection.console, connection.stop)
+
+
+def partitions(*numbers):
+    """Return these partitions as a callback of the group has them."""
+    return [TopicPartition("topic", number) for number in numbers]
+
+
+def assign(consume, *numbers):
+    consume.group.onAssign(consume.group.client, partitions(*numbers))
+
+
+def lose(consume, *numbers):
+    consume.group.onLost(consume.group.client, partitions(*numbers))
+
+
+def test_lostPartitionsGoOnAfterWhatWasShown():
+    consume = consumer()  # its group does not answer
+    assign(consume, 0, 1)
+    consume.show([FakeMessage(0, 6), FakeMessage(1, 8)])
+    lose(consume, 0, 1)
+    assign(consume, 0, 2)
+    assert consume.group.client.assigned == {0: 7, 2: OFFSET_INVALID}  # which stands for what the group has stored
+
+
+def test_newGroupBeginsAsConfigured():
+    consume = consumer(stored={})
+    assign(consume, 0, 1)
+    assert consume.group.client.assigned == {0: OFFSET_INVALID, 1: OFFSET_INVALID}
+
+
+@pytest.mark.parametrize("stored, start", [(12, OFFSET_INVALID), (5, 7)])
+def test_whoIsAheadWins(stored, start):
+    consume = consumer(stored={0: stored})
+    assign(consume, 0)
+    consume.show([FakeMessage(0, 6)])
+    lose(consume, 0)
+    assign(consume, 0)
+    assert consume.group.client.assigned == {0: start}
+
+
+def test_partitionsThatOthersHaveAreNotShown(capfd):
+    consume = consumer(stored={})
+    assign(consume, 0, 1)
+    consume.group.onRevoke(consume.group.client, partitions(1))
+    assert consume.show([FakeMessage(0, 5), FakeMessage(1, 5), FakeMessage(0, 6)]) == 2
+    assert events(capfd.readouterr().out) == ["5", "6"] and consume.group.client.stored == {0: 7}
+
+
+def test_logThatWasMadeAnew(capfd):
+    consume = consumer(stored={})
+    assign(consume, 0)
+    for offset in 10, 0, 1:
+        assert consume.show([FakeMessage(0, offset)]) == 1
+    out, err = capfd.readouterr()
+    assert events(out) == ["10", "0", "1"] and consume.group.client.stored == {0: 2}
+    assert err == "test: partition 0: its log was made anew: offset 0 comes after 10\n"
+
+
+def test_nothingIsStoredOnceStandardOutputIsGone():
+    consume = consumer(stored={})
+    assign(consume, 0)
+    consume.console.gone = True
+    consume.show([FakeMessage(0, 5)])
+    assert consume.group.client.stored == {} and consume.group.unstored() == {}
+
+
+@pytest.mark.parametrize("answers, commits, said", [
+    ([None], 1, ""), ([KafkaError.ILLEGAL_GENERATION, None], 2, ""), ([KafkaError.UNKNOWN_TOPIC_OR_PART], 1, ""),
+    ([KafkaError.GROUP_AUTHORIZATION_FAILED], 1, "test: why: the events shown last may be shown again by the next start\n")])
+def test_leaveStoresFirst(capfd, answers, commits, said):
+    consume = consumer(stored={})
+    assign(consume, 0, 1)
+    consume.show([FakeMessage(0, 6)])
+    consume.group.client.answers = answers
+    consume.group.leave()
+    assert consume.group.client.calls == [{0: 7}] * commits + ["unsubscribe"]
+    assert capfd.readouterr().err == said
+
+
+@pytest.mark.parametrize("conf, calls", [
+    ({"enable.auto.commit": "false"}, ["unsubscribe"]), ({"group.instance.id": "one", "enable.auto.commit": "0"}, [])])
+def test_leaveStoresOnlyWhatItMay(conf, calls):
+    consume = consumer(conf, stored={})
+    assign(consume, 0)
+    consume.show([FakeMessage(0, 6)])
+    consume.group.leave()
+    assert consume.group.client.calls == calls
+
+
+def test_whatOthersHaveByNowIsNotStored():
+    consume = consumer(stored={})
+    assign(consume, 0)
+    consume.show([FakeMessage(0, 6)])
+    lose(consume, 0)
+    assert consume.group.unstored() == {0: 7}
+    assign(consume, 1)
+    assert consume.group.unstored() == {}
+
+
+def test_shareIsToldOnceAChange(capfd):
+    consume, group = (one := consumer(stored={})), one.group
+
+    def told(*numbers):
+        assign(consume, *numbers)
+        group.changedAt -= 2
+        group.report(0)
+        group.report(0)
+        return capfd.readouterr().err
+    rest = "other consumers of group group have the rest\n"
+    assert told(0, 1, 2, 3) == ""
+    assert told(0, 1) == f"test: 2 of 4 partitions: {rest}"
+    assert told() == f"test: 0 of 4 partitions: {rest}"
+    assert told(0, 1, 2, 3) == "test: all 4 partitions\n"
+    assert told(0, 1, 2, 3) == ""
+
+
+@pytest.mark.parametrize("timeout, reasons", [(0, []), (3, ["no partitions from group group in 60 s"])])
+def test_groupThatGivesNothing(capfd, timeout, reasons):
+    group = consumer().group
+    group.report(timeout)
+    assert capfd.readouterr().err == ""
+    group.joinedAt -= 6
+    group.report(timeout)
+    group.report(timeout)
+    assert capfd.readouterr().err.count("no partitions from group group so far") == 1 and not group.connection.stop.reasons
+    group.joinedAt -= 60
+    group.report(timeout)
+    assert group.connection.stop.failures == reasons
+
+
+@pytest.mark.parametrize("name", ["INCONSISTENT_GROUP_PROTOCOL", "GROUP_MAX_SIZE_REACHED", "INVALID_SESSION_TIMEOUT",
+                                  "GROUP_AUTHORIZATION_FAILED", "TOPIC_AUTHORIZATION_FAILED"])
+def test_refusalThatWaitingDoesNotMend(name):
+    with pytest.raises(Failure, match="group: why\n"):
+        consumer().show([FakeMessage(0, 0, KafkaError(getattr(KafkaError, name), "why"))])
+
+
+def test_otherErrorsAreToldOnce(capfd):
+    consume = consumer()
+    for text in "one", "two", "one":
+        consume.show([FakeMessage(0, 0, KafkaError(KafkaError.REBALANCE_IN_PROGRESS, text))])
+    assert capfd.readouterr().err == "test: one\ntest: two\n"
