@@ -21,8 +21,8 @@ EXAMPLES = """examples:
 class Consume:
     """Shows what arrives, and has the group store how far that is."""
 
-    def __init__(self, connection, group, console, stop, nthMsg=1):
-        self.connection, self.group = connection, group
+    def __init__(self, connection, group, share, console, stop, nthMsg=1):
+        self.connection, self.group, self.share = connection, group, share
         self.console, self.stop, self.nthMsg = console, stop, nthMsg
         self.received = 0
         self.batch = 1     # how many events to ask for: soon as many as BATCH_BYTES hold
@@ -33,49 +33,59 @@ class Consume:
         self.console.say(f"Listening for events on topic: {self.connection.topic}. "
                          "Press Ctrl-C to exit.")
         self.group.join(self.connection)
-        client, arrivedAt = self.connection.client, 0
+        arrivedAt = 0
         while not self.stop.reasons and not 0 < events <= self.received:
             # What one call brings is shown and stored before the next call, which may pass
             # partitions on to another consumer.
             most = min(self.batch, events - self.received) if events else self.batch
-            messages = client.consume(most, 0) or [client.poll(0.2)]
-            if self.show([message for message in messages if message is not None]):
+            if self.show(self.receive(most)):
                 arrivedAt = time.monotonic()
                 self.connection.progress()
             elif timeout and self.group.answeredAt:
                 if time.monotonic() > max(arrivedAt, self.group.answeredAt) + timeout:
                     break
-            self.group.report(timeout)
+            self.share.report(patient=not timeout)
             self.connection.outage.report()
+
+    def receive(self, most):
+        """Return up to so many messages. Wait a moment for one if there is none."""
+        messages = self.connection.client.consume(most, 0)
+        if not messages:
+            message = self.connection.client.poll(0.2)  # unlike consume(), a signal ends it
+            messages = [] if message is None else [message]
+        return messages
 
     def show(self, messages):
         """Show messages, then note that they were shown. Return how many of them were events."""
-        values, latest, before = [], {}, self.received
+        events, errors, ours = [], [], self.group.ours
         for message in messages:
             if message.error():
-                self.check(message.error())
-            elif message.partition() in self.group.ours:  # else it was taken away within the call
-                latest[message.partition()] = message
-                self.received += 1
-                if self.received == 1 or self.received % self.nthMsg == 0:
-                    values.append(message.value())
+                errors.append(message.error())
+            elif message.partition() in ours:  # else it was taken away within the call
+                events.append(message)
+        values = [event.value() for number, event in enumerate(events, self.received + 1)
+                  if number == 1 or number % self.nthMsg == 0]
         if values:
             self.console.show("Received message: ", values)
-        if not self.console.gone:
-            self.group.shown(latest.values())
-        if latest:
-            size = sum(map(len, latest.values())) / len(latest)
+        self.received += len(events)
+        latest = {event.partition(): event for event in events}.values()
+        if latest and not self.console.gone:
+            self.group.shown(latest)
+            size = sum(map(len, latest)) / len(latest)
             self.batch = max(1, min(BATCH, int(BATCH_BYTES / (size + 1))))
-        return self.received - before
+        for error in errors:
+            self.check(error)
+        return len(events)
 
     def check(self, error):
         """Say what is wrong, each thing once. Raise Failure where waiting does not mend it."""
         self.group.check(error)
+        text = error.str()
         # Of an unknown topic the outage tells.
         if error.code() not in (error._PARTITION_EOF, error.UNKNOWN_TOPIC_OR_PART):
-            if error.str() not in self.told:
-                self.console.note(error.str())
-            self.told.add(error.str())
+            if text not in self.told:
+                self.console.note(text)
+            self.told.add(text)
 
 
 def createParser():
@@ -105,14 +115,15 @@ def run(argv, console, stop):
     from cluster import settings  # here, because it takes longer than --help may take
     conf = settings.consumer(parser, args)
     from cluster.connection import Connection, Consumer
-    from cluster.group import Group
+    from cluster.group import Group, Share
     stop.listen()
     group = Group(conf, args.topic)
     try:
         connection = Connection(Consumer, conf, args.topic, console, stop, on_commit=group.onCommit)
     except ValueError as error:
         parser.error(console.hide(f"configuration: {error}"))
-    consume = Consume(connection, group, console, stop, args.print_n_msg)
+    share = Share(group, connection)
+    consume = Consume(connection, group, share, console, stop, args.print_n_msg)
     with contextlib.suppress(Stopped):
         commandline.tellServers(args, connection.servers, console)
         connection.connect()

@@ -29,7 +29,8 @@ class Connection:
         self.outage = Outage(topic, self)
         self.error = None      # the connections' last one; a fatal one stays
         self.progressAt = 0    # by time.monotonic(), when an event was last acknowledged or came in
-        self.leaders = {}      # {partition: HOST:PORT of its leader}, as the cluster says
+        self.brokers = []      # HOST:PORT of each broker, as the cluster says
+        self.leaders = {}      # {partition: the id of its leader}, likewise
         self.callbacks = {"error_cb": self.onError}
         if conf["log_level"] == 0 and "debug" not in conf:
             # Fatal errors are logged at any level, to standard error unless a logger takes them.
@@ -64,7 +65,7 @@ class Connection:
 
         Raise Failure if none does, or if there is no such topic. Raise Stopped after a signal.
         """
-        start, missingSince, patience = time.monotonic(), None, 1
+        end, missingSince, patience = time.monotonic() + CONNECT_SECONDS, None, 1
         self.outage.admin = AdminClient({**self.conf, **settings.OUTAGE, **self.callbacks,
                                          "bootstrap.servers": self.servers,
                                          "test.mock.num.brokers": 0})
@@ -73,13 +74,13 @@ class Connection:
             if error:
                 missingSince = missingSince or time.monotonic()
                 self.checkTopic(error, missingSince)
-            elif self.leaders and self.anyLeader():
+            elif self.leaders and self.anyLeader(end):
                 self.error = None  # what was tried in vain before
                 return
             patience = min(patience + 1, 3)  # for a slow broker; Ctrl-C has to wait so long
             self.serve(self.client.poll, 0.05)
             self.checkAccess()
-            if time.monotonic() > start + CONNECT_SECONDS:
+            if time.monotonic() > end:
                 raise Failure(self.nobody())
         raise Stopped
 
@@ -99,10 +100,10 @@ class Connection:
         """
         with contextlib.suppress(KafkaException):  # no answer
             found = self.client.list_topics(self.topic, timeout=seconds)
-            brokers = {number: f"{one.host}:{one.port}" for number, one in found.brokers.items()}
-            self.leaders = {number: brokers.get(part.leader)
-                            for number, part in found.topics[self.topic].partitions.items()}
-            return found.topics[self.topic].error
+            self.brokers = [f"{broker.host}:{broker.port}" for broker in found.brokers.values()]
+            topic = found.topics[self.topic]
+            self.leaders = {number: part.leader for number, part in topic.partitions.items()}
+            return topic.error
         return None
 
     def checkTopic(self, error, since):
@@ -112,13 +113,13 @@ class Connection:
             raise Failure(f"topic {self.topic} at {self.servers}: {error.str()}\n"
                           "create it, ask for access to it, or name another with -t")
 
-    def anyLeader(self):
-        """Ask the leaders of the topic's partitions, and tell whether any of them answers."""
+    def anyLeader(self, end):
+        """Ask the leaders of the partitions; tell whether any answers before a time.monotonic()."""
         self.outage.look(self.leaders)
-        while not self.outage.answered() and not self.stop.signals:
+        while not (self.outage.isOver() or self.stop.signals or time.monotonic() > end):
             self.outage.admin.poll(0.01)
             self.checkAccess()
-        return self.outage.answered() and self.outage.anyLeader()
+        return self.outage.isOver() and self.outage.anyLeader()
 
     def checkAccess(self):
         """Raise Failure if access is refused."""
@@ -133,10 +134,9 @@ class Connection:
         """Say that nobody answers, and what to do."""
         why = self.error.str() if self.error else (
             "nothing answers as Kafka does; it may want TLS or SASL (security.protocol)")
-        if not self.leaders:
+        if not self.brokers:
             return (f"no Kafka broker at {self.servers}: {why}\n"
                     "is it running (docker ps), and is that its address from here (-b, -X, -F)?")
-        others = ", ".join(sorted(filter(None, set(self.leaders.values())))) or "no leader"
-        return (f"{self.servers} sent us on to {others}, where no Kafka broker answers: {why}\n"
-                "that address is the broker's advertised.listeners, not -b: set it to one that can "
-                "be reached from here")
+        return (f"{self.servers} sent us on to {', '.join(self.brokers)}, where no broker answers: "
+                f"{why}\nthat address is the broker's advertised.listeners, not -b: "
+                "set it to one that can be reached from here")

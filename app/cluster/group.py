@@ -5,10 +5,17 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from terminal.stopping import Failure
 
-ANSWER_SECONDS = 5   # after which the user is told that the group has not answered
-MINUTE = 60          # after which a run with --timeout waits no longer for the group
-SETTLE_SECONDS = 1   # in which several changes of our share are one
+ANSWER_SECONDS = 5    # after which the user is told that the group has not answered
+PATIENCE_SECONDS = 60  # after which a run with --timeout waits no longer for the group
+SETTLE_SECONDS = 1    # in which several changes of our share are one
 FORBIDDEN = KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED
+OTHER_GROUP = "name another group with -g, or set {} as its other consumers do (-X)"
+ADVICE = {  # for errors that waiting does not mend
+    **dict.fromkeys(FORBIDDEN, "ask for access to them, or name others with -t and -g"),
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL: OTHER_GROUP.format("partition.assignment.strategy"),
+    KafkaError.GROUP_MAX_SIZE_REACHED: "name another group with -g, or end one of its consumers",
+    KafkaError.INVALID_SESSION_TIMEOUT: "set session.timeout.ms to what the brokers allow (-X)",
+    KafkaError._AUTO_OFFSET_RESET: "leave out auto.offset.reset=error"}
 
 
 class Group:
@@ -27,38 +34,37 @@ class Group:
         self.next = {}         # {partition: the offset after the last one shown}
         self.stored = {}       # {partition: the offset that the group has stored for it}
         self.refusal = None    # why the group has refused to store offsets, a KafkaError
+        self.joining = False   # whether we have asked to join and have no answer yet
         self.joinedAt = None   # when we asked to join; this and the next two by time.monotonic()
         self.answeredAt = None  # when the group first gave us partitions; none is an answer, too
-        self.changedAt = None  # when our share changed, until the user is told
-        self.hasAll = True     # whether we have all partitions, as far as the user knows
-        self.waitTold = False  # whether the user knows that the group has not answered
+        self.changedAt = None  # when it did so last; None during a rebalance
 
     def join(self, connection):
         """Join the group with the client of a connection."""
         self.connection, self.client = connection, connection.client
-        self.joinedAt = time.monotonic()
+        self.joining, self.joinedAt = True, time.monotonic()
         self.client.subscribe([self.topic], on_assign=self.onAssign, on_revoke=self.onRevoke,
                               on_lost=self.onLost)
 
     def onAssign(self, client, partitions):
         """Begin after what the group has stored, or after what was shown since then."""
         try:
-            stored = client.committed(partitions, timeout=5)
+            stored = {part.partition: part.offset for part in client.committed(partitions, 5)}
         except KafkaException:  # no answer: the library goes on asking
-            stored = []
-        ahead = {part.partition: part.offset for part in stored}
+            stored = {}
         for part in partitions:
             shown = self.next.get(part.partition)
-            if shown is not None and shown > ahead.get(part.partition, -1):
+            if shown is not None and shown > stored.get(part.partition, -1):
                 part.offset = shown
-        numbers = {part.partition for part in partitions}
         if self.incremental:
             client.incremental_assign(partitions)
-            self.ours |= numbers
         else:
             client.assign(partitions)
-            self.ours = numbers
+            self.ours.clear()
+        self.ours |= {part.partition for part in partitions}
         self.lost.clear()
+        self.joining = False
+        self.connection.askForTopic(1)  # how many partitions there are, for the Share
         self.changedAt = time.monotonic()
         self.answeredAt = self.answeredAt or self.changedAt
 
@@ -73,6 +79,7 @@ class Group:
         """Remember what was shown of partitions whose offsets can't be stored any more."""
         self.lost |= self.ours
         self.ours.clear()
+        self.joining = True
         self.changedAt = None
 
     def shown(self, messages):
@@ -86,48 +93,12 @@ class Group:
             self.next[number] = offset + 1
             self.client.store_offsets(message=message)
 
-    def report(self, timeout):
-        """Tell the user of our share where it has changed, and that the group gives nothing.
-
-        timeout: whether to wait for the group no longer than a minute.
-        """
-        now = time.monotonic()
-        if self.answeredAt is None and now > self.joinedAt + ANSWER_SECONDS and not self.waitTold:
-            self.waitTold = True
-            self.connection.console.note(
-                f"no partitions from group {self.name} so far: a consumer that was killed keeps "
-                "its place for up to 45 s, and the brokers have to know the group.protocol")
-        if self.answeredAt is None and timeout and now > self.joinedAt + MINUTE:
-            self.connection.stop.fail(f"no partitions from group {self.name} in {MINUTE} s")
-        if self.changedAt and now > self.changedAt + SETTLE_SECONDS:
-            self.changedAt = None
-            self.tellShare()
-
-    def tellShare(self):
-        """Tell the user how many of the topic's partitions we have, if others have some."""
-        self.connection.askForTopic(1)
-        total = len(self.connection.leaders)
-        if len(self.ours) < total:
-            self.connection.console.note(f"{len(self.ours)} of {total} partitions: other consumers "
-                                         f"of group {self.name} have the rest")
-        elif not self.hasAll:
-            self.connection.console.note(f"all {total} partitions")
-        self.hasAll = len(self.ours) >= total
-
     def check(self, error):
-        """Raise Failure for an error of the group that waiting does not mend."""
-        if error.code() in FORBIDDEN:
+        """Raise Failure for an error that waiting does not mend."""
+        if error.code() in ADVICE or error.fatal():
+            self.joining = False  # no answer will come
             raise Failure(f"topic {self.topic}, group {self.name}: {error.str()}\n"
-                          "ask for access to them, or name others with -t and -g")
-        if error.code() in (error.INCONSISTENT_GROUP_PROTOCOL, error.GROUP_MAX_SIZE_REACHED):
-            raise Failure(f"group {self.name}: {error.str()}\n"
-                          "name another with -g, or set partition.assignment.strategy as its other "
-                          "consumers do (-X)")
-        if error.code() == error.INVALID_SESSION_TIMEOUT:
-            raise Failure(f"group {self.name}: {error.str()}\n"
-                          "set another session.timeout.ms (-X)")
-        if error.code() == error._AUTO_OFFSET_RESET or error.fatal():  # auto.offset.reset=error
-            raise Failure(error.str())
+                          + ADVICE.get(error.code(), "start it again"))
 
     def onCommit(self, error, partitions):
         """Note what the group has stored: librdkafka's on_commit."""
@@ -146,33 +117,75 @@ class Group:
 
     def commit(self):
         """Ask the group to store the last offsets. onCommit() has the answer."""
+        self.refusal = None
         parts = [TopicPartition(self.topic, *pair) for pair in self.unstored().items()]
         try:
             self.client.commit(offsets=parts, asynchronous=True)
         except KafkaException as error:
             self.refusal = error.args[0]
 
-    def isForbidden(self):
-        """Tell whether the group will never store our offsets."""
-        return self.refusal and self.refusal.code() in FORBIDDEN
-
     def leave(self):
         """Have the group store the last offsets, and leave it. Say so if it does not answer.
 
         All waits are polls: what they return is not shown, and so not stored.
         """
-        stop, asked = self.connection.stop, False
+        stop, serve = self.connection.stop, self.connection.serve
         stop.hurry()
-        while self.unstored() and not stop.over() and not self.isForbidden():
-            if self.refusal or not asked:
-                asked, self.refusal = True, None
+        if self.unstored():
+            self.commit()
+        while self.unstored() and not stop.over():
+            serve(self.client.poll, 0.05)
+            if self.refusal and self.refusal.code() in FORBIDDEN:
+                break
+            if self.refusal:  # as during a rebalance
                 self.commit()
-            self.connection.serve(self.client.poll, 0.05)
         if self.unstored():
             why = self.refusal.str() if self.refusal else "no answer from the group"
             self.connection.console.note(f"{why}: the events shown last may be shown again by the "
                                          "next start")
+        while self.joining and not stop.over():  # the answer tells the library who is to leave
+            serve(self.client.poll, 0.05)
         if not self.stays:
             self.client.unsubscribe()
             while self.client.memberid() and not stop.over():
-                self.connection.serve(self.client.poll, 0.05)
+                serve(self.client.poll, 0.05)
+
+
+class Share:
+    """Tells the user how much of the topic the group has given us."""
+
+    def __init__(self, group, connection):
+        self.group, self.connection = group, connection
+        self.silenceTold = False  # whether the user knows that the group has not answered
+        self.toldAt = None        # when the share was looked at last
+        self.whole = True         # whether we have all partitions, as far as the user knows
+
+    def report(self, patient=True):
+        """Tell the user what has changed. Not patient: end a run whose group gives nothing."""
+        now, changedAt = time.monotonic(), self.group.changedAt
+        if not self.group.answeredAt:
+            self.reportSilence(now - self.group.joinedAt, patient)
+        elif changedAt and changedAt != self.toldAt and now > changedAt + SETTLE_SECONDS:
+            self.toldAt = changedAt
+            self.reportShare()
+
+    def reportSilence(self, seconds, patient):
+        """Tell the user that the group has given us nothing so far."""
+        name = self.group.name
+        if seconds > ANSWER_SECONDS and not self.silenceTold:
+            self.silenceTold = True
+            self.connection.console.note(
+                f"no partitions from group {name} so far: a consumer that was killed keeps its "
+                "place for up to 45 s, and the brokers have to know the group.protocol")
+        if seconds > PATIENCE_SECONDS and not patient:
+            self.connection.stop.fail(f"no partitions from group {name} in {PATIENCE_SECONDS} s")
+
+    def reportShare(self):
+        """Tell the user how many partitions we have, where others have some or had some."""
+        ours, total = len(self.group.ours), len(self.connection.leaders)
+        if ours < total:
+            self.connection.console.note(f"{ours} of {total} partitions: other consumers of group "
+                                         f"{self.group.name} have the rest")
+        elif not self.whole:
+            self.connection.console.note(f"all {total} partitions")
+        self.whole = ours >= total

@@ -1,22 +1,21 @@
 """An outage: finds out which partitions nobody answers for, and tells the user once a change."""
 import time
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import TopicCollection, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 LOOK_SECONDS = 1     # between two looks
 ANSWER_SECONDS = 4   # a slow broker may take so long for an answer
 GONE_SECONDS = 10    # a broker that starts does not know its topics for a while
-UNKNOWN = KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
-def refusal(future):
-    """Return what a look found for a partition: (whether a leader answered, its KafkaError)."""
+def isAnswer(future):
+    """Tell whether a leader has answered the question for the end of its partition."""
     error = future.exception() and future.exception().args[0]
     if error is None:  # the library may report a timeout as an answer without an offset
-        return future.result().offset >= 0, None
+        return future.result().offset >= 0
     # The library's own codes are below UNKNOWN, and it borrows one of the brokers'.
-    return error.code() >= error.UNKNOWN and error.code() != error.LEADER_NOT_AVAILABLE, error
+    return error.code() >= error.UNKNOWN and error.code() != error.LEADER_NOT_AVAILABLE
 
 
 class Outage:
@@ -31,28 +30,31 @@ class Outage:
         self.topic, self.connection = topic, connection
         self.admin = None      # an AdminClient
         self.answers = {}      # {partition: future} of the look under way, or of the last one
+        self.known = None      # the future of what it asks about the topic
         self.lookedAt = 0      # when that began; this and the next three by time.monotonic()
         self.reportedAt = 0    # when report() was called last
         self.silentSince = 0   # since when partitions have had no answer
-        self.unknownSince = None  # since when the topic has been unknown
+        self.unknownSince = None  # since when the brokers have refused us the topic
         self.topicIsGone = False
         self.silent = 0        # for how many partitions there was no answer, as the user knows
         self.trouble = None    # what the user was told of that
 
     def look(self, numbers):
-        """Ask the leaders of these partitions."""
+        """Ask the leaders of these partitions, and any broker for the topic."""
         self.lookedAt = time.monotonic()
         ends = {TopicPartition(self.topic, number): OffsetSpec.latest() for number in numbers}
         futures = self.admin.list_offsets(ends, request_timeout=ANSWER_SECONDS)
         self.answers = {partition.partition: future for partition, future in futures.items()}
+        topics = TopicCollection([self.topic])
+        [self.known] = self.admin.describe_topics(topics, request_timeout=ANSWER_SECONDS).values()
 
-    def answered(self):
+    def isOver(self):
         """Tell whether the last look is over."""
-        return all(future.done() for future in self.answers.values())
+        return self.known.done() and all(future.done() for future in self.answers.values())
 
     def anyLeader(self):
         """Tell whether by the last look any leader answers."""
-        return any(refusal(future)[0] for future in self.answers.values())
+        return any(map(isAnswer, self.answers.values()))
 
     def report(self):
         """Tell the user what has changed; look again where it is time."""
@@ -61,29 +63,32 @@ class Outage:
         now = time.monotonic()
         rested, self.reportedAt = now > self.reportedAt + 2 * LOOK_SECONDS, now
         self.admin.poll(0)  # serves error_cb
-        if not self.answered() or now < self.lookedAt + LOOK_SECONDS:
+        progress = self.connection.progressAt > self.lookedAt
+        if progress and self.silent == len(self.answers):
+            self.tell(0, now)
+        if self.isOver() and now > self.lookedAt + LOOK_SECONDS:
+            if not rested:  # what was asked before a question or a Ctrl-Z says nothing of now
+                self.judge(progress, now)
+            self.look(self.answers)
+
+    def judge(self, progress, now):
+        """Draw the conclusions from a look. progress: whether events got through meanwhile."""
+        error = self.known.exception() and self.known.exception().args[0]
+        if error and error.code() > 0:  # a broker's answer: it has no such topic for us
+            self.unknownSince = self.unknownSince or now
+            if now > self.unknownSince + GONE_SECONDS:
+                self.topicIsGone = True
+                self.connection.stop.fail(f"topic {self.topic}: {error.str()}")
             return
-        if not rested:  # what was asked before a question or a Ctrl-Z says nothing of now
-            self.judge(list(map(refusal, self.answers.values())), now)
-        self.look(self.answers)
+        self.unknownSince = None
+        silent = sum(not isAnswer(future) for future in self.answers.values())
+        # With progress, that nobody has answered this question says nothing.
+        if silent < len(self.answers) or not progress:
+            self.tell(silent, now)
 
-    def judge(self, found, now):
-        """Draw the conclusions from a look. found: what refusal() says of each partition."""
-        silent = sum(not answered for answered, _ in found)
-        # Something answers: that the look had no answer says nothing of a single leader.
-        if silent < len(found) or self.connection.progressAt < self.lookedAt:
-            self.tell(silent, len(found), now)
-        if not all(error and error.code() == UNKNOWN for _, error in found):
-            self.unknownSince = None
-        elif self.unknownSince is None:
-            self.unknownSince = now
-        elif now > self.unknownSince + GONE_SECONDS:
-            self.topicIsGone = True
-            self.connection.stop.fail(f"topic {self.topic}: {found[0][1].str()}")
-
-    def tell(self, silent, total, now):
+    def tell(self, silent, now):
         """Tell the user for how many partitions there is no answer, if that has changed."""
-        before, self.silent = self.silent, silent
+        before, self.silent, total = self.silent, silent, len(self.answers)
         if silent == before:
             return
         note = self.connection.console.note

@@ -3,6 +3,8 @@ import collections
 import functools
 import time
 
+from confluent_kafka import KafkaException
+
 from cluster import settings
 
 
@@ -79,8 +81,13 @@ class Publisher:
         """Queue events, pairs of a key and a text. There must be room for them."""
         batch = [{"key": str(key), "value": text} for key, text in events]
         self.ledger.enter(batch)
-        queued = self.client.produce_batch(self.connection.topic, batch,
-                                           on_delivery=self.ledger.report)
+        try:
+            queued = self.client.produce_batch(self.connection.topic, batch,
+                                               on_delivery=self.ledger.report)
+        except KafkaException as error:  # a fatal one: nothing is queued
+            queued = 0
+            for message in batch:
+                message["_error"] = error.args[0]
         if queued < len(batch):
             for message in batch:
                 if "_error" in message:

@@ -38,6 +38,7 @@ CONSUMER = {
     "queued.max.messages.kbytes": 16384}  # of large values; 64 MB by default
 
 OUTAGE = {  # of the client that looks whether the brokers answer
+    "enable.idempotence": False,        # it produces nothing
     "allow.auto.create.topics": False,  # a topic that was deleted is not its business
     # Then it knows at once who leads a partition now.
     "topic.metadata.refresh.interval.ms": 1000,

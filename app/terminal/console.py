@@ -123,7 +123,7 @@ class Console:
                 pass
             if not self.stop.signals:
                 with contextlib.suppress(OSError):
-                    answer = sys.stdin.readline()
+                    answer = sys.stdin.buffer.readline().decode(errors="replace")
         if not answer.endswith("\n"):  # no Enter was echoed
             self.write("\n")
         if self.stop.signals:

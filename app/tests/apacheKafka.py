@@ -168,6 +168,14 @@ class Broker(Server):
         for key in ("listeners", "advertised.listeners"):
             self.properties[key] = f"PLAINTEXT://{self.bootstrap}"
 
+    def mislead(self, address):
+        """Have it listen on one more port, which sends its clients to another address. Return HOST:PORT."""
+        bootstrap = f"127.0.0.1:{freePort()}"
+        self.properties["listeners"] += f",ELSEWHERE://{bootstrap}"
+        self.properties["advertised.listeners"] += f",ELSEWHERE://{address}"
+        self.properties["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,ELSEWHERE:PLAINTEXT"
+        return bootstrap
+
     def move(self):
         """Have it listen on another port from the next start on."""
         self.port = freePort()

@@ -32,7 +32,7 @@ PR_SET_PDEATHSIG = 1  # of Linux: the signal to get when the parent dies
 LIMIT = 120  # seconds after which whatever a test waits for will not come any more
 
 
-SERVERS = ("stack", "packageIndex", "threeBrokers", "faultyKafka", "secured", "strict", "kafka4", "kafka")
+SERVERS = ("stack", "packageIndex", "threeBrokers", "faultyKafka", "secured", "elsewhere", "strict", "kafka4", "kafka")
 EVENT = r'\{"playerId": \d+, "gameId": \d+, "stake": \d+, "win": \d+, "eventTime": "[^"]+"\}'
 NOT_SET = ("BOOTSTRAP_SERVERS environment variable not set. "
            "Using commandline argument for bootstrap server.")
@@ -358,6 +358,21 @@ def strict():
     """Apache Kafka that creates no topic on demand."""
     with apache(options=QUICK, auto_create_topics_enable="false") as ground:
         yield ground
+
+
+@pytest.fixture(scope="session")
+def elsewhere():
+    """Apache Kafka that sends clients to addresses where nobody is: {address: (HOST:PORT that leads to it, a topic)}."""
+    requireKafka()
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for address in "broker.nowhere.invalid:21003", "127.0.0.1:7":
+            cluster = ApacheKafka(options=QUICK)
+            bootstrap = cluster.broker.mislead(address)
+            ground = Ground("apache", stack.enter_context(cluster).bootstrap)
+            ground.cluster = cluster
+            found[address] = bootstrap, ground.topic()
+        yield found
 
 
 @pytest.fixture(scope="session")

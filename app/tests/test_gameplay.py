@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import APP
@@ -51,7 +52,20 @@ def test_everyValueOfTheRangesAppearsEquallyOften():
     assert abs(len(wins) / len(drawn) - 4 / 12) < 0.012  # six deviations: 3, 6, 9 and 12 of 1..12 win
 
 
+@pytest.fixture
+def tokyo(monkeypatch):
+    """The machine's zone is another one than UTC."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("tokyo")
 def test_timeIsThisMomentInUtc(monkeypatch):
+    monkeypatch.setattr(gameplay, "_start", 0)  # as in the first event
+
     def utc():
         return datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
     before = utc()
@@ -79,6 +93,15 @@ def test_editedBoundsHoldForTheNextEvent(name, low, width):
         gameplay.checkBounds()
         value = json.loads(gameplay.generateGamePlay()[1])[name[0].lower() + name[1:]]
     assert low <= value <= low + width or (name == "Win" and value == 0)
+
+
+def test_widestRangeOfWinIsDrawnEvenly(bounds, monkeypatch):
+    bounds("Win", -2 ** 63, 2 ** 63 - 1)
+    monkeypatch.setattr(gameplay, "winModulu", 1)
+    gameplay.checkBounds()
+    wins = [json.loads(gameplay.generateGamePlay()[1])["win"] for _ in range(4000)]
+    assert min(wins) < -2 ** 62 and max(wins) > 2 ** 62
+    assert 1800 < sum(win % 2 for win in wins) < 2200 and 1800 < sum(win < 0 for win in wins) < 2200  # six deviations
 
 
 def test_winRateFollowsItsBounds(bounds, monkeypatch):

@@ -1,12 +1,10 @@
 """The group: where a consumer goes on, what it has stored, and what it says of its share."""
-import time
-
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 from conftest import events
 
 import runConsumer
-from cluster.group import Group
+from cluster.group import Group, Share
 from terminal.console import Console
 from terminal.stopping import Failure, Stopping
 
@@ -30,6 +28,9 @@ class FakeClient:
     def __init__(self, stored=None):
         self.answer, self.assigned, self.stored = stored, {}, {}
         self.calls, self.answers = [], []  # what was called; how the group answers to commits, one after the other
+
+    def subscribe(self, topics, **callbacks):
+        pass
 
     def committed(self, partitions, timeout):
         if self.answer is None:
@@ -78,8 +79,8 @@ def consumer(conf=(), **client):
     group = Group({"group.id": "group", **dict(conf)}, "topic")
     connection = FakeConnection(FakeClient(**client))
     connection.client.group = group
-    group.connection, group.client, group.joinedAt = connection, connection.client, time.monotonic()
-    return runConsumer.Consume(connection, group, connection.console, connection.stop)
+    group.join(connection)
+    return runConsumer.Consume(connection, group, Share(group, connection), connection.console, connection.stop)
 
 
 def partitions(*numbers):
@@ -180,13 +181,15 @@ def test_whatOthersHaveByNowIsNotStored():
 
 
 def test_shareIsToldOnceAChange(capfd):
-    consume, group = (one := consumer(stored={})), one.group
+    consume = consumer(stored={})
 
     def told(*numbers):
         assign(consume, *numbers)
-        group.changedAt -= 2
-        group.report(0)
-        group.report(0)
+        consume.share.report()
+        assert capfd.readouterr().err == ""  # it may change again
+        consume.group.changedAt -= 2
+        consume.share.report()
+        consume.share.report()
         return capfd.readouterr().err
     rest = "other consumers of group group have the rest\n"
     assert told(0, 1, 2, 3) == ""
@@ -196,18 +199,18 @@ def test_shareIsToldOnceAChange(capfd):
     assert told(0, 1, 2, 3) == ""
 
 
-@pytest.mark.parametrize("timeout, reasons", [(0, []), (3, ["no partitions from group group in 60 s"])])
-def test_groupThatGivesNothing(capfd, timeout, reasons):
-    group = consumer().group
-    group.report(timeout)
+@pytest.mark.parametrize("patient, reasons", [(True, []), (False, ["no partitions from group group in 60 s"])])
+def test_groupThatGivesNothing(capfd, patient, reasons):
+    share = consumer().share
+    share.report(patient)
     assert capfd.readouterr().err == ""
-    group.joinedAt -= 6
-    group.report(timeout)
-    group.report(timeout)
-    assert capfd.readouterr().err.count("no partitions from group group so far") == 1 and not group.connection.stop.reasons
-    group.joinedAt -= 60
-    group.report(timeout)
-    assert group.connection.stop.failures == reasons
+    share.group.joinedAt -= 6
+    share.report(patient)
+    share.report(patient)
+    assert capfd.readouterr().err.count("no partitions from group group so far") == 1 and not share.connection.stop.reasons
+    share.group.joinedAt -= 60
+    share.report(patient)
+    assert share.connection.stop.failures == reasons
 
 
 @pytest.mark.parametrize("name", ["INCONSISTENT_GROUP_PROTOCOL", "GROUP_MAX_SIZE_REACHED", "INVALID_SESSION_TIMEOUT",

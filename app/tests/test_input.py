@@ -69,10 +69,10 @@ def test_wrongArgumentInAProcessOfItsOwn(script):
 
 
 @pytest.mark.parametrize("bounds", [["maxPlayer=1"], ["=1"], ["minStake"], ["minStake="], ["minStake=x"], ["minStake=1.5"],
-                                    ["winModulu=0"], ["minStake=301"], ["maxPlayerId=2147483648"], ["minWin=1", "maxWin=0"], ["minGameId=" + "9" * 5000]])
+                                    ["winModulu=0"], ["minStake=301"], ["maxPlayerId=2147483648"], ["maxWin=9223372036854775808"], ["minWin=1", "maxWin=0"], ["minGameId=" + "9" * 5000]])
 def test_wrongBounds(usageError, bounds):
     line = usageError("runProducer", ["-t", "t", *(word for bound in bounds for word in ("--set", bound))])
-    assert "winModulu" in line or "maxPlayerId 2147483648" in line or "minStake 301 to maxStake 300" in line or "minWin 1 to maxWin 0" in line
+    assert "winModulu" in line or "maxPlayerId 2147483648" in line or "maxWin 9223372036854775808" in line or "minStake 301 to maxStake 300" in line or "minWin 1 to maxWin 0" in line
 
 
 def test_editedBoundsThatMakeNoGame(usageError, monkeypatch):
@@ -197,6 +197,17 @@ def test_missingTopic(strict, script):
     assert ended.returncode == 1
     assert ended.stderr == (f"{script}: topic missing at {strict.bootstrap}: Broker: Unknown topic or partition\n"
                             f"{script}: create it, ask for access to it, or name another with -t\n")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("address", ["broker.nowhere.invalid:21003", "127.0.0.1:7"])
+def test_advertisedAddressWhereNobodyIs(script, address, elsewhere):
+    """The bootstrap address answers, and sends its clients on."""
+    bootstrap, topic = elsewhere[address]
+    ended = run(script, "-t", topic, "-b", bootstrap)
+    assert ended.returncode == 1
+    first, second = ended.stderr.splitlines()
+    assert first.startswith(f"{script}: {bootstrap} sent us on to {address}, where no broker answers: ") and "advertised.listeners" in second
 
 
 def test_consumerCreatesNoTopic(kafka):

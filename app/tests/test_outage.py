@@ -1,7 +1,6 @@
 """The outage: what the user is told of partitions that nobody answers for."""
 import concurrent.futures
 import re
-import time
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -38,14 +37,14 @@ def future(found):
     (0, True), (5, True), (-1001, False), (KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION), True), (KafkaError(UNKNOWN), True),
     (KafkaError(KafkaError.LEADER_NOT_AVAILABLE), False), (KafkaError(KafkaError._TIMED_OUT), False)])
 def test_whatIsAnAnswer(found, answered):
-    assert outage.refusal(future(found))[0] == answered
+    assert outage.isAnswer(future(found)) == answered
 
 
 class FakeAdmin:
     """An AdminClient that answers what it is told to."""
 
     def __init__(self):
-        self.found, self.asked = [0, 0], 0
+        self.found, self.topicError, self.asked = [0, 0], None, 0
 
     def poll(self, seconds):
         pass
@@ -53,6 +52,9 @@ class FakeAdmin:
     def list_offsets(self, ends, request_timeout):
         self.asked += 1
         return {partition: future(self.found[partition.partition]) for partition in ends}
+
+    def describe_topics(self, topics, request_timeout):
+        return {"topic": future(self.topicError or 0)}
 
 
 @pytest.fixture
@@ -101,12 +103,21 @@ def test_whatWasAskedBeforeARestSaysNothing(look):
 
 
 def test_topicThatIsGone(look):
-    unknown = KafkaError(UNKNOWN)
     for number in range(20):
-        assert look(unknown, unknown) == []
+        look.outage.admin.topicError = KafkaError(UNKNOWN)
+        assert look(-1001, -1001) == []  # nobody leads a partition that is not there
         assert look.outage.topicIsGone == (number > 7) and len(look.stop.failures) == (number > 7)
         if number == 0:
+            look.outage.admin.topicError = None
             look(0, 0)  # a broker that starts does not know its topics for a while
+
+
+def test_progressEndsAnOutage(look):
+    look(-1001, -1001)
+    look.outage.connection.said.clear()
+    look.outage.connection.progressAt = look.outage.admin.now + 0.1
+    look.outage.report()
+    assert look.outage.connection.said == ["the broker is back after 0 s"]
 
 
 def test_looksOnceASecond(look):
@@ -121,5 +132,5 @@ def test_secondsOfAnOutage(look):
     look(0, -1001)
     look(-1001, -1001)
     look.outage.connection.said.clear()
-    look.outage.tell(0, 2, time.monotonic() * 0 + look.outage.silentSince + 7)
+    look.outage.tell(0, look.outage.silentSince + 7)
     assert look.outage.connection.said == ["the broker is back after 7 s"]

@@ -5,7 +5,7 @@ import time
 import pexpect
 import pyte
 import pytest
-from conftest import Process, terminal
+from conftest import Process, environment, terminal
 
 
 class Screen:
@@ -72,3 +72,16 @@ def test_ctrlCLeavesNoStrayLetter(mock, columns):
     last = "".join(screen.views[-1])  # a narrow screen folds the lines
     assert re.search(r"\.\d{6}\"}Finished publishing: \d+ messages\.runProducer: \d+ produced, ", last)
     assert "^C" not in last
+
+
+@pytest.mark.parametrize("term, columns", [("dumb", 80), ("xterm", 0)])
+def test_noneOnATerminalThatCannotShowIt(mock, term, columns):
+    child = terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-l", "-e", 25, "-m", 100, "-x", 100,
+                     env=environment(TERM=term))
+    child.setwinsize(40, columns)
+    child.expect_exact("We are ready")
+    child.sendline()
+    child.expect_exact("Press the enter key to exit")
+    child.sendline()
+    output = child.before + child.read()
+    assert "Finished publishing: 25 messages." in output and "delivered" not in output and "\x1b" not in output

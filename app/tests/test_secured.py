@@ -34,11 +34,14 @@ def makeCertificates(folder):
 
 
 class Secured(Ground):
-    """A broker with a PLAINTEXT listener, where all is allowed, and one of SASL_SSL with access control."""
+    """A broker with a PLAINTEXT listener, where all is allowed, one of SASL_SSL with access control, and one of SSL.
+
+    The last one asks its clients for a certificate.
+    """
 
     def __init__(self, cluster, folder):
         super().__init__("apache", cluster.bootstrap)
-        self.cluster, self.folder, self.secured = cluster, folder, cluster.secured
+        self.cluster, self.folder, self.secured, self.mutual = cluster, folder, cluster.secured, cluster.mutual
 
     def properties(self, user="spinner", **changes):
         """Return what a user needs to connect; names in changes have underscores for dots."""
@@ -83,11 +86,13 @@ def secured(tmp_path_factory):
     cluster = apacheKafka.ApacheKafka(options=apacheKafka.QUICK, ssl_keystore_location=folder / "broker.p12", ssl_keystore_password="storepass",
                                       ssl_keystore_type="PKCS12", super_users="User:ANONYMOUS",
                                       authorizer_class_name="kafka.security.authorizer.AclAuthorizer")
-    cluster.secured = f"127.0.0.1:{apacheKafka.freePort()}"
-    listeners = f"PLAINTEXT://{cluster.bootstrap},SASL_SSL://{cluster.secured}"
+    cluster.secured, cluster.mutual = (f"127.0.0.1:{apacheKafka.freePort()}" for _ in range(2))
+    listeners = f"PLAINTEXT://{cluster.bootstrap},SASL_SSL://{cluster.secured},SSL://{cluster.mutual}"
     modules = "listener.name.sasl_ssl.{}.sasl.jaas.config", "org.apache.kafka.common.security.{}LoginModule required{};"
     cluster.broker.properties.update({
-        "listeners": listeners, "advertised.listeners": listeners, "sasl.enabled.mechanisms": "SCRAM-SHA-256,PLAIN",
+        "listeners": listeners, "advertised.listeners": listeners, "listener.name.ssl.ssl.client.auth": "required",
+        "ssl.truststore.location": folder / "broker.p12", "ssl.truststore.password": "storepass", "ssl.truststore.type": "PKCS12",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-256,PLAIN",
         modules[0].format("scram-sha-256"): modules[1].format("scram.Scram", ""),
         modules[0].format("plain"): modules[1].format("plain.Plain", f' user_guest="{USERS["guest"][1]}"')})
     with cluster:
@@ -177,6 +182,23 @@ def test_wrongAuthority(secured, tmp_path, script):
 
 
 @pytest.mark.parametrize("script", ["runProducer", "runConsumer"])
+@pytest.mark.parametrize("own", [None, "other.p12"])
+def test_refusedCertificate(secured, script, own):
+    """The broker wants a certificate of its authority; we have none, or one of another authority."""
+    words = ["-X", "security.protocol=SSL", "-X", f"ssl.ca.location={secured.folder / 'ca.pem'}"]
+    if own:
+        words += ["-X", f"ssl.keystore.location={secured.folder / own}", "-X", "ssl.keystore.password=storepass"]
+    said = refused(script, "-t", secured.all(), "-b", secured.mutual, *words)
+    assert f"{script}: no access to {secured.mutual}: " in said and "certificate" in said
+
+
+@pytest.mark.parametrize("script", ["runProducer", "runConsumer"])
+def test_unknownMechanism(secured, tmp_path, script):
+    path = secured.file(tmp_path / "cluster.properties", sasl_mechanism="SCRAM-SHA-512")
+    assert f"{script}: no access to {secured.secured}: " in refused(script, "-t", secured.all(), "-F", path)
+
+
+@pytest.mark.parametrize("script", ["runProducer", "runConsumer"])
 def test_plaintextClient(secured, script):
     said = refused(script, "-t", secured.all(), "-b", secured.secured)
     assert secured.secured in said and "security.protocol" in said
@@ -221,7 +243,7 @@ def test_accessTakenBackUnderWay(secured, tmp_path):
         checkWords("".join(process.out), "".join(process.err))
         assert "Broker: Topic authorization failed" in "".join(process.err), process.err
     assert len(producer.err) == 1
-    assert consumer.err[0] == ("runConsumer: Commit failed: Broker: Topic authorization failed: the events shown last may be shown "
+    assert consumer.err[0] == ("runConsumer: Broker: Topic authorization failed: the events shown last may be shown "
                                "again by the next start\n") and len(consumer.err) == 3
     assert finished(producer.out) == secured.count(topic) >= len(consumer.shown()) >= 1
 

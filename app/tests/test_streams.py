@@ -3,11 +3,13 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import threading
 
 import apacheKafka
+import pexpect
 import pytest
-from conftest import LIMIT, QUESTION, READY, Process, command, events, finish, start, terminal
+from conftest import APP, LIMIT, QUESTION, READY, Process, command, environment, events, finish, start, terminal
 
 SCRIPTS = ["runProducer", "runConsumer"]
 LOOP = ["-l", "-e", "50", "-m", "0", "-x", "0"]
@@ -151,3 +153,42 @@ def test_countsAfterTheStopIsGivenUp(mockCluster):
         assert failed and produced == delivered + failed and "failed: stopped by SIGTERM; " in counts
         assert f"Finished publishing: {delivered} messages.\n" in process.out
         assert len(process.shown()) == delivered
+
+
+@pytest.mark.parametrize("script, status", [("runProducer", 130), ("runConsumer", 0)])
+def test_ctrlCWhilePythonImports(script, status):
+    process = start(command(script, "-t", "t", "-b", "127.0.0.1:1"), env=environment(PYTHONPROFILEIMPORTTIME="1"))
+    for line in process.stderr:  # one a module, when it has been imported
+        if line.endswith("| signal\n"):
+            break
+    for line in process.stderr:
+        if "terminal" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    ended = finish(process)
+    assert (ended.returncode, ended.stdout) == (status, "") and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("script, redirection", [("runProducer", ""), ("runConsumer", "-g {topic} -e 1")])
+def test_noQuestionThatNobodySees(mock, script, redirection):
+    """Standard input is a terminal, standard output is a pipe."""
+    topic = mock.topic()
+    mock.publish(topic, "one")
+    line = f"'{sys.executable}' {script}.py -t {topic} -b {mock.bootstrap} {redirection.format(topic=topic)} | cat"
+    child = pexpect.spawn("bash", ["-c", line], cwd=str(APP), env=environment(), encoding="utf-8", timeout=LIMIT, dimensions=(50, 300))
+    assert READY in child.read()
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_answerThatIsNotUtf8(mock):
+    child = terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, codec_errors="replace")
+    child.expect_exact(READY)
+    child.sendline()
+    child.expect_exact(QUESTION)
+    os.write(child.child_fd, b"\xff\xfe\n")
+    child.expect_exact(QUESTION)
+    child.sendline("N")
+    child.expect_exact("Press the enter key to exit")
+    child.sendline()
+    assert "Traceback" not in child.read()
