@@ -1,9 +1,12 @@
 """The group: which partitions are ours, what of them was shown, and what the group has stored."""
+import signal
+import threading
 import time
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from terminal.stopping import Failure
+from cluster import settings
+from terminal.stopping import SIGNALS, Failure
 
 ANSWER_SECONDS = 5    # after which the user is told that the group has not answered
 PATIENCE_SECONDS = 60  # after which a run with --timeout waits no longer for the group
@@ -25,8 +28,7 @@ class Group:
         """conf: librdkafka's configuration."""
         self.name, self.topic = conf["group.id"], topic
         strategy = conf.get("partition.assignment.strategy", "")
-        newProtocol = conf.get("group.protocol", "").lower() == "consumer"
-        self.incremental = newProtocol or "cooperative" in strategy
+        self.incremental = settings.isNewProtocol(conf) or "cooperative" in strategy
         self.stays = "group.instance.id" in conf  # its place is kept for the next start
         self.stores = conf.get("enable.auto.commit", "true").lower() in ("true", "t", "1")
         self.ours = set()      # numbers of our partitions
@@ -64,7 +66,6 @@ class Group:
         self.ours |= {part.partition for part in partitions}
         self.lost.clear()
         self.joining = False
-        self.connection.askForTopic(1)  # how many partitions there are, for the Share
         self.changedAt = time.monotonic()
         self.answeredAt = self.answeredAt or self.changedAt
 
@@ -149,6 +150,16 @@ class Group:
             self.client.unsubscribe()
             while self.client.memberid() and not stop.over():
                 serve(self.client.poll, 0.05)
+        closing = threading.Thread(target=self.close, daemon=True)
+        closing.start()  # if a broker hangs it never returns, deaf to signals
+        while closing.is_alive() and not stop.over():
+            closing.join(0.05)
+
+    def close(self):
+        """Close the client, which waits until the brokers know that we have left."""
+        if hasattr(signal, "pthread_sigmask"):  # signals go to the main thread
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self.client.close()
 
 
 class Share:
@@ -166,6 +177,8 @@ class Share:
         if not self.group.answeredAt:
             self.reportSilence(now - self.group.joinedAt, patient)
         elif changedAt and changedAt != self.toldAt and now > changedAt + SETTLE_SECONDS:
+            if self.toldAt:  # the topic may have other partitions than at the start
+                self.connection.askForTopic(1)  # not in a callback: there the library would abort
             self.toldAt = changedAt
             self.reportShare()
 

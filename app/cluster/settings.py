@@ -37,6 +37,10 @@ CONSUMER = {
     "queued.min.messages": 20000,       # fetched ahead; the default, 100,000, is no faster
     "queued.max.messages.kbytes": 16384}  # of large values; 64 MB by default
 
+# Then the others of the group hear of one that comes or goes at once, and neither waits 3 s for
+# them. The protocol of Kafka 4 has an interval of its own.
+CONSUMER_CLASSIC = {"heartbeat.interval.ms": 500}
+
 OUTAGE = {  # of the client that looks whether the brokers answer
     "enable.idempotence": False,        # it produces nothing
     "allow.auto.create.topics": False,  # a topic that was deleted is not its business
@@ -90,9 +94,15 @@ def window(conf):
     return min(messages, kbytes * 4)  # an event takes less than 256 bytes
 
 
+def isNewProtocol(conf):
+    """Tell whether a configuration asks for the group protocol of Kafka 4."""
+    return conf.get("group.protocol", "").lower() == "consumer"
+
+
 def consumer(parser, args):
     """Return the configuration of a consumer. Exit with a usage error."""
-    conf = configure(parser, args, {**CONSUMER, "group.id": args.group,
+    classic = {} if isNewProtocol(args.given) else CONSUMER_CLASSIC
+    conf = configure(parser, args, {**CONSUMER, **classic, "group.id": args.group,
                                     "auto.offset.reset": "earliest"}, NOT_FOR_CONSUMER)
     if not conf["group.id"]:
         parser.error("the name of the consumer group is empty (-g)")

@@ -427,20 +427,21 @@ def test_kafka4(kafka4, protocol, fault):
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_kafka4BrokerKilledAfterASecondConsumerJoined(kafka4, protocol):
     """Its offsets are stored and its partitions handed over while the broker goes: nothing is shown twice."""
-    topic, total = kafka4.topic(), 5000
+    topic, broker = kafka4.topic(), kafka4.cluster.broker
     arguments = "-t", topic, "-b", kafka4.bootstrap
     consume = "runConsumer", *arguments, "-g", topic, *properties(f"group.protocol={protocol}")
-    with Process("runProducer", *arguments, *LOOP, "-e", total) as producer, Process(*consume) as first:
+    with Process("runProducer", *arguments, *LOOP) as producer, Process(*consume) as first, Process(*consume) as second:
         first.until("Received message")
-        with Process(*consume) as second:
-            second.until("Received message")
-            outlast(producer, 1)
-            kafka4.cluster.broker.stop(signal.SIGKILL)
-            producer.until("the broker is gone")
-            kafka4.cluster.broker.start()
-            assert producer.end() == 0
-            waitFor(lambda: len(first.shown()) + len(second.shown()) >= total, "all events", LIMIT)
-            for process in first, second:
-                process.send(signal.SIGINT)
-                assert process.end() == 0, process.err
+        second.until("Received message")
+        outlast(producer, 1)
+        broker.stop(signal.SIGKILL)
+        producer.until("the broker is gone")
+        broker.start()
+        goOn(producer, first, second)
+        producer.send(signal.SIGINT)
+        assert producer.end() == 130
+        waitFor(lambda: len(first.shown()) + len(second.shown()) >= finished(producer.out), "all events", LIMIT)
+        for process in first, second:
+            process.send(signal.SIGINT)
+            assert process.end() == 0, process.err
     assert Counter(first.shown() + second.shown()) == Counter(kafka4.values(topic))

@@ -55,6 +55,9 @@ class FakeClient:
     def unsubscribe(self):
         self.calls.append("unsubscribe")
 
+    def close(self):
+        self.calls.append("close")
+
     def memberid(self):
         return "" if "unsubscribe" in self.calls else "member"
 
@@ -156,12 +159,13 @@ def test_leaveStoresFirst(capfd, answers, commits, said):
     consume.show([FakeMessage(0, 6)])
     consume.group.client.answers = answers
     consume.group.leave()
-    assert consume.group.client.calls == [{0: 7}] * commits + ["unsubscribe"]
+    assert consume.group.client.calls == [{0: 7}] * commits + ["unsubscribe", "close"]
     assert capfd.readouterr().err == said
 
 
 @pytest.mark.parametrize("conf, calls", [
-    ({"enable.auto.commit": "false"}, ["unsubscribe"]), ({"group.instance.id": "one", "enable.auto.commit": "0"}, [])])
+    ({"enable.auto.commit": "false"}, ["unsubscribe", "close"]),
+    ({"group.instance.id": "one", "enable.auto.commit": "0"}, ["close"])])
 def test_leaveStoresOnlyWhatItMay(conf, calls):
     consume = consumer(conf, stored={})
     assign(consume, 0)
