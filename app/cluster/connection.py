@@ -13,6 +13,7 @@ from cluster.outage import Outage
 from terminal.stopping import Failure, Stopped
 
 CONNECT_SECONDS = 10
+FIRST_LOOK_SECONDS = 9  # it takes a slow broker several answers
 TOPIC_SECONDS = 3  # a topic that is just being created is unknown for a moment
 
 
@@ -70,7 +71,9 @@ class Connection:
                                          "bootstrap.servers": self.servers,
                                          "test.mock.num.brokers": 0})
         while not self.stop.signals:
-            error = self.askForTopic(patience)
+            knew, error = bool(self.leaders), self.askForTopic(patience)
+            if self.leaders and not knew:
+                end = max(end, time.monotonic() + FIRST_LOOK_SECONDS)
             if error:
                 missingSince = missingSince or time.monotonic()
                 self.checkTopic(error, missingSince)
@@ -115,7 +118,7 @@ class Connection:
 
     def anyLeader(self, end):
         """Ask the leaders of the partitions; tell whether any answers before a time.monotonic()."""
-        self.outage.look(self.leaders)
+        self.outage.look(self.leaders, FIRST_LOOK_SECONDS)
         while not (self.outage.isOver() or self.stop.signals or time.monotonic() > end):
             self.outage.admin.poll(0.01)
             self.checkAccess()

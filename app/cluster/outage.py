@@ -39,18 +39,18 @@ class Outage:
         self.silent = 0        # for how many partitions there was no answer, as the user knows
         self.trouble = None    # what the user was told of that
 
-    def look(self, numbers):
-        """Ask the leaders of these partitions, and any broker for the topic."""
+    def look(self, numbers, seconds=ANSWER_SECONDS):
+        """Ask the leaders of these partitions, and any broker for the topic: so long at most."""
         self.lookedAt = time.monotonic()
         ends = {TopicPartition(self.topic, number): OffsetSpec.latest() for number in numbers}
-        futures = self.admin.list_offsets(ends, request_timeout=ANSWER_SECONDS)
+        futures = self.admin.list_offsets(ends, request_timeout=seconds)
         self.answers = {partition.partition: future for partition, future in futures.items()}
         topics = TopicCollection([self.topic])
-        [self.known] = self.admin.describe_topics(topics, request_timeout=ANSWER_SECONDS).values()
+        [self.known] = self.admin.describe_topics(topics, request_timeout=seconds).values()
 
     def isOver(self):
-        """Tell whether the last look is over."""
-        return self.known.done() and all(future.done() for future in self.answers.values())
+        """Tell whether the last look is over, as far as it asked the leaders."""
+        return all(future.done() for future in self.answers.values())
 
     def anyLeader(self):
         """Tell whether by the last look any leader answers."""
@@ -66,7 +66,7 @@ class Outage:
         progress = self.connection.progressAt > self.lookedAt
         if progress and self.silent == len(self.answers):
             self.tell(0, now)
-        if self.isOver() and now > self.lookedAt + LOOK_SECONDS:
+        if self.isOver() and self.known.done() and now > self.lookedAt + LOOK_SECONDS:
             if not rested:  # what was asked before a question or a Ctrl-Z says nothing of now
                 self.judge(progress, now)
             self.look(self.answers)

@@ -44,10 +44,10 @@ CONSUMER_CLASSIC = {"heartbeat.interval.ms": 500}
 OUTAGE = {  # of the client that looks whether the brokers answer
     "enable.idempotence": False,        # it produces nothing
     "allow.auto.create.topics": False,  # a topic that was deleted is not its business
-    # Then it knows at once who leads a partition now.
-    "topic.metadata.refresh.interval.ms": 1000,
-    "metadata.max.age.ms": 1000,
-    "socket.timeout.ms": 2000}  # then it asks another broker than one that hangs
+    # Then it soon knows who leads a partition now.
+    "topic.metadata.refresh.interval.ms": 5000,
+    "metadata.max.age.ms": 5000,
+    "socket.timeout.ms": 3000}  # then it asks another broker than one that hangs
 
 NOT_FOR_PRODUCER = {"delivery.report.only.error": "every delivery is counted",
                     "transactional.id": "there are no transactions",
