@@ -78,7 +78,8 @@ class Connection:
                 missingSince = missingSince or time.monotonic()
                 self.checkTopic(error, missingSince)
             elif self.leaders and self.anyLeader(end):
-                self.error = None  # what was tried in vain before
+                self.askForTopic(patience)  # the first connection closes: open the next one
+                self.error = None           # what was tried in vain before
                 return
             patience = min(patience + 1, 3)  # for a slow broker; Ctrl-C has to wait so long
             self.serve(self.client.poll, 0.05)
