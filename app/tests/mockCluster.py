@@ -82,6 +82,10 @@ class MockCluster:
         """Have a broker coordinate a group."""
         self.call("coordinator_set", "group", group, broker)
 
+    def hesitate(self, milliseconds):
+        """Have a group wait so long for others after its first member."""
+        self.library.rd_kafka_mock_group_initial_rebalance_delay_ms(self.cluster, milliseconds)
+
     def forget(self, topic):
         """Have all brokers not know a topic."""
         self.library.rd_kafka_mock_topic_set_error(self.cluster, topic.encode(),

@@ -1,12 +1,14 @@
 """The consumer: what it shows, where it goes on, and when it stops."""
 import json
+import random
 import signal
 from collections import Counter
 
 import apacheKafka
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
-from conftest import LIMIT, Process, byPlayer, environment, events, run
+from conftest import LIMIT, Ground, Process, byPlayer, environment, events, run
+from mockCluster import MockCluster
 
 from terminal.console import printable
 
@@ -70,6 +72,21 @@ def test_tooFewInTime(ground):
     ended = consume(ground, topic, "-e", 3, "--timeout", 6)
     assert ended.returncode == 1 and len(events(ended.stdout)) == 2
     assert ended.stderr == "runConsumer: 2 of 3 events arrived, then none for 6 s\n"
+
+
+def test_timeoutCountsFromTheAnswerOfTheGroup():
+    with MockCluster() as cluster:
+        cluster.topic("topic")
+        cluster.hesitate(3000)
+        ground = Ground("mock", cluster.bootstrap)
+        ground.publish("topic", *map(str, range(20)))
+        ended = consume(ground, "topic", "--timeout", 1)
+    assert (ended.returncode, len(events(ended.stdout)), ended.stderr) == (0, 20, "")
+
+
+def test_binaryValueIsEscaped():
+    value = random.Random(1).randbytes(1000000).replace(b"\\", b"")
+    assert printable(value).encode().decode("unicode_escape").encode("latin-1") == value
 
 
 def test_checkOfAPipeline(kafka):

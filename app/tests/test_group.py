@@ -142,6 +142,17 @@ def test_logThatWasMadeAnew(capfd):
     assert err == "test: partition 0: its log was made anew: offset 0 comes after 10\n"
 
 
+def test_largeValuesMakeSmallBatches():
+    """Else a batch of them would hold up a stop."""
+    consume = consumer(stored={})
+    assign(consume, 0)
+    for offset, (size, batch) in enumerate(((500000, 1), (10000, 99), (90, 1000))):
+        message = FakeMessage(0, offset)
+        message.values["value"] = b"x" * size
+        consume.show([message])
+        assert consume.batch == batch
+
+
 def test_nothingIsStoredOnceStandardOutputIsGone():
     consume = consumer(stored={})
     assign(consume, 0)

@@ -182,6 +182,14 @@ def test_noRoomIsNoEvents(monkeypatch):
     assert producer.publisher.room() == 0
 
 
+def test_eventsThatWaitToBeShownTakeRoom(monkeypatch):
+    producer = produce(monkeypatch, window=3)
+    producer.publisher.ledger.nthMsg = 1
+    producer.generateAndPublish(3)
+    producer.publisher.client.queue.clear()  # the client has all reports but hands none of them over
+    assert producer.publisher.room() == 0
+
+
 def test_orderAndCountsAtFullSpeed(ground):
     topic = ground.topic()
     ended = run("runProducer", "-t", topic, "-b", ground.bootstrap, "-l", "-e", 20000, "-m", 0, "-x", 0, "-p", 1)
