@@ -199,8 +199,9 @@ def run(argv, generate, console, stop):
         else:
             produce.oneByOne()
     delivered = produce.finish(args.loop)
-    if not stop.signals:
-        console.ask("Press the enter key to exit")
+    with contextlib.suppress(Stopped):  # a signal here changes nothing of what was delivered
+        if not stop.signals:
+            console.ask("Press the enter key to exit")
     return delivered
 
 

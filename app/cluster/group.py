@@ -12,10 +12,11 @@ ANSWER_SECONDS = 5    # after which the user is told that the group has not answ
 PATIENCE_SECONDS = 60  # after which a run with --timeout waits no longer for the group
 SETTLE_SECONDS = 1    # in which several changes of our share are one
 FORBIDDEN = KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED
-OTHER_GROUP = "name another group with -g, or set {} as its other consumers do (-X)"
 ADVICE = {  # for errors that waiting does not mend
     **dict.fromkeys(FORBIDDEN, "ask for access to them, or name others with -t and -g"),
-    KafkaError.INCONSISTENT_GROUP_PROTOCOL: OTHER_GROUP.format("partition.assignment.strategy"),
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL: (
+        "name another group with -g, or set partition.assignment.strategy as its other consumers "
+        "do (-X)"),
     KafkaError.GROUP_MAX_SIZE_REACHED: "name another group with -g, or end one of its consumers",
     KafkaError.INVALID_SESSION_TIMEOUT: "set session.timeout.ms to what the brokers allow (-X)",
     KafkaError._AUTO_OFFSET_RESET: "leave out auto.offset.reset=error"}
