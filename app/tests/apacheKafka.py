@@ -3,6 +3,7 @@ import base64
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -184,7 +185,8 @@ class Broker(Server):
     def start(self):
         """Start it and wait until it serves.
 
-        As long as the session of a killed one holds its name, try again.
+        As long as the session of a killed one holds its name, or where ZooKeeper was too busy to
+        keep its own session, try again.
         """
         size = self.log.stat().st_size if self.log.exists() else 0
 
@@ -198,7 +200,7 @@ class Broker(Server):
             try:
                 return super().start(serves)
             except RuntimeError as error:
-                if "NodeExists" not in str(error) or time.monotonic() > end:
+                if not re.search("NodeExists|SessionExpired", str(error)) or time.monotonic() > end:
                     raise
 
 

@@ -65,6 +65,7 @@ def tokyo(monkeypatch):
 @pytest.mark.usefixtures("tokyo")
 def test_timeIsThisMomentInUtc(monkeypatch):
     monkeypatch.setattr(gameplay, "_start", 0)  # as in the first event
+    monkeypatch.setattr(gameplay, "_second", b"")
 
     def utc():
         return datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
