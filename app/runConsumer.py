@@ -57,25 +57,33 @@ class Consume:
 
     def show(self, messages):
         """Show messages, then note that they were shown. Return how many of them were events."""
-        events, errors, ours = [], [], self.group.ours
+        values, latest, errors, ours = [], {}, [], self.group.ours
         for message in messages:
+            partition = message.partition()
             if message.error():
                 errors.append(message.error())
-            elif message.partition() in ours:  # else it was taken away within the call
-                events.append(message)
-        values = [event.value() for number, event in enumerate(events, self.received + 1)
-                  if number == 1 or number % self.nthMsg == 0]
+            elif partition in ours:  # else it was taken away within the call
+                values.append(message.value())
+                latest[partition] = message
         if values:
-            self.console.show("Received message: ", values)
-        self.received += len(events)
-        latest = {event.partition(): event for event in events}.values()
-        if latest and not self.console.gone:
-            self.group.shown(latest)
-            size = sum(map(len, latest)) / len(latest)
+            self.printNth(values)
+        if values and not self.console.gone:
+            self.group.shown(latest.values())
+            size = sum(map(len, latest.values())) / len(latest)
             self.batch = max(1, min(BATCH, int(BATCH_BYTES / (size + 1))))
         for error in errors:
             self.check(error)
-        return len(events)
+        return len(values)
+
+    def printNth(self, values):
+        """Print the first and then every nth value of this run."""
+        before, nth = self.received, self.nthMsg
+        self.received += len(values)
+        if nth > 1:
+            values = [value for number, value in enumerate(values, before + 1)
+                      if number == 1 or number % nth == 0]
+        if values:
+            self.console.show("Received message: ", values)
 
     def check(self, error):
         """Say what is wrong, each thing once. Raise Failure where waiting does not mend it."""

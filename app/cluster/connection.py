@@ -12,8 +12,8 @@ from cluster import settings
 from cluster.outage import Outage
 from terminal.stopping import Failure, Stopped
 
-CONNECT_SECONDS = 10
-FIRST_LOOK_SECONDS = 9  # it takes a slow broker several answers
+CONNECT_SECONDS = 9  # to find the cluster, and then for the answer of a leader
+META_SECONDS = 2     # a slow broker may take so long for an answer; Ctrl-C has to wait for it
 TOPIC_SECONDS = 3  # a topic that is just being created is unknown for a moment
 
 
@@ -66,22 +66,19 @@ class Connection:
 
         Raise Failure if none does, or if there is no such topic. Raise Stopped after a signal.
         """
-        end, missingSince, patience = time.monotonic() + CONNECT_SECONDS, None, 1
+        end, missingSince = time.monotonic() + CONNECT_SECONDS, None
         self.outage.admin = AdminClient({**self.conf, **settings.OUTAGE, **self.callbacks,
                                          "bootstrap.servers": self.servers,
                                          "test.mock.num.brokers": 0})
         while not self.stop.signals:
-            knew, error = bool(self.leaders), self.askForTopic(patience)
-            if self.leaders and not knew:
-                end = max(end, time.monotonic() + FIRST_LOOK_SECONDS)
+            error = self.askForTopic(META_SECONDS)
             if error:
                 missingSince = missingSince or time.monotonic()
                 self.checkTopic(error, missingSince)
-            elif self.leaders and self.anyLeader(end):
-                self.askForTopic(patience)  # the first connection closes: open the next one
+            elif self.leaders and self.anyLeader():
+                self.askForTopic(META_SECONDS)  # the first connection closes: open the next one
                 self.error = None           # what was tried in vain before
                 return
-            patience = min(patience + 1, 3)  # for a slow broker; Ctrl-C has to wait so long
             self.serve(self.client.poll, 0.05)
             self.checkAccess()
             if time.monotonic() > end:
@@ -117,10 +114,10 @@ class Connection:
             raise Failure(f"topic {self.topic} at {self.servers}: {error.str()}\n"
                           "create it, ask for access to it, or name another with -t")
 
-    def anyLeader(self, end):
-        """Ask the leaders of the partitions; tell whether any answers before a time.monotonic()."""
-        self.outage.look(self.leaders, FIRST_LOOK_SECONDS)
-        while not (self.outage.isOver() or self.stop.signals or time.monotonic() > end):
+    def anyLeader(self):
+        """Ask the leaders of the partitions; tell whether any answers."""
+        self.outage.look(self.leaders, CONNECT_SECONDS)
+        while not (self.outage.isOver() or self.stop.signals):
             self.outage.admin.poll(0.01)
             self.checkAccess()
         return self.outage.isOver() and self.outage.anyLeader()

@@ -33,8 +33,8 @@ class Group:
         self.stays = "group.instance.id" in conf  # its place is kept for the next start
         self.stores = conf.get("enable.auto.commit", "true").lower() in ("true", "t", "1")
         self.ours = set()      # numbers of our partitions
-        self.lost = set()      # those that the group took away without a word before
-        self.next = {}         # {partition: the offset after the last one shown}
+        self.next = {}         # {partition: the offset after the last one shown}, also of those
+                               # that the group took away without a word before
         self.stored = {}       # {partition: the offset that the group has stored for it}
         self.refusal = None    # why the group has refused to store offsets, a KafkaError
         self.joining = False   # whether we have asked to join and have no answer yet
@@ -65,7 +65,7 @@ class Group:
             client.assign(partitions)
             self.ours.clear()
         self.ours |= {part.partition for part in partitions}
-        self.lost.clear()
+        self.next = {number: self.next[number] for number in self.ours & self.next.keys()}
         self.joining = False
         self.changedAt = time.monotonic()
         self.answeredAt = self.answeredAt or self.changedAt
@@ -78,8 +78,7 @@ class Group:
         self.changedAt = None
 
     def onLost(self, client, partitions):
-        """Remember what was shown of partitions whose offsets can't be stored any more."""
-        self.lost |= self.ours
+        """Forget partitions, but not what was shown of them: it can't be stored any more."""
         self.ours.clear()
         self.joining = True
         self.changedAt = None
@@ -113,9 +112,8 @@ class Group:
 
     def unstored(self):
         """Return what is still to be stored, as {partition: offset}."""
-        numbers = self.ours | self.lost if self.stores else ()
-        return {number: self.next[number] for number in numbers
-                if number in self.next and self.stored.get(number) != self.next[number]}
+        return {number: offset for number, offset in self.next.items()
+                if self.stores and self.stored.get(number) != offset}
 
     def commit(self):
         """Ask the group to store the last offsets. onCommit() has the answer."""
