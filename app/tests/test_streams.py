@@ -9,7 +9,7 @@ import threading
 import apacheKafka
 import pexpect
 import pytest
-from conftest import APP, LIMIT, QUESTION, READY, Process, command, environment, events, finish, start, terminal
+from conftest import APP, EXIT, LIMIT, QUESTION, READY, Process, command, environment, events, finish, start, terminal
 
 SCRIPTS = ["runProducer", "runConsumer"]
 LOOP = ["-l", "-e", "50", "-m", "0", "-x", "0"]
@@ -138,6 +138,23 @@ def test_floodOfSignalsAtAQuestion(mock, number):
     assert f"2 produced, 2 delivered, 0 failed: stopped by {signal.Signals(number).name}" in text
 
 
+def test_signalAtTheLastQuestionChangesNoFailure(mockCluster):
+    mockCluster.topic("topic", replicas=3)
+    child = terminal("runProducer", "-t", "topic", "-b", mockCluster.bootstrap, "-X", "message.timeout.ms=500")
+    child.expect_exact(READY)
+    child.sendline()
+    child.expect_exact(QUESTION)
+    for broker in 1, 2, 3:
+        mockCluster.down(broker)
+    child.sendline("Y")
+    child.expect_exact("1 produced, 0 delivered, 1 failed")
+    child.expect_exact(EXIT)
+    child.kill(signal.SIGTERM)
+    child.read()
+    child.wait()
+    assert child.exitstatus == 1
+
+
 def test_countsAfterTheStopIsGivenUp(mockCluster):
     mockCluster.topic("topic", replicas=3)
     with Process("runProducer", "-t", "topic", "-b", mockCluster.bootstrap,
@@ -189,6 +206,6 @@ def test_answerThatIsNotUtf8(mock):
     os.write(child.child_fd, b"\xff\xfe\n")
     child.expect_exact(QUESTION)
     child.sendline("N")
-    child.expect_exact("Press the enter key to exit")
+    child.expect_exact(EXIT)
     child.sendline()
     assert "Traceback" not in child.read()
