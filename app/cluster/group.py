@@ -33,8 +33,8 @@ class Group:
         self.stays = "group.instance.id" in conf  # its place is kept for the next start
         self.stores = conf.get("enable.auto.commit", "true").lower() in ("true", "t", "1")
         self.ours = set()      # numbers of our partitions
-        self.next = {}         # {partition: the offset after the last one shown}, also of those
-                               # that the group took away without a word before
+        self.next = {}         # {partition: the offset after the last one shown}; it is kept until
+                               # the group has said who has the partition
         self.stored = {}       # {partition: the offset that the group has stored for it}
         self.refusal = None    # why the group has refused to store offsets, a KafkaError
         self.joining = False   # whether we have asked to join and have no answer yet
@@ -50,14 +50,14 @@ class Group:
                               on_lost=self.onLost)
 
     def onAssign(self, client, partitions):
-        """Begin after what the group has stored, or after what was shown since then."""
+        """Begin where the group says, or after what was shown and could not be stored since."""
         try:
-            stored = {part.partition: part.offset for part in client.committed(partitions, 5)}
+            says = {part.partition: part.offset for part in client.committed(partitions, 5)}
         except KafkaException:  # no answer: the library goes on asking
-            stored = {}
+            says = {}
         for part in partitions:
-            shown = self.next.get(part.partition)
-            if shown is not None and shown > stored.get(part.partition, -1):
+            shown, stored = self.next.get(part.partition), self.stored.get(part.partition)
+            if shown not in (None, stored) and shown > says.get(part.partition, -1):
                 part.offset = shown
         if self.incremental:
             client.incremental_assign(partitions)
@@ -71,14 +71,12 @@ class Group:
         self.answeredAt = self.answeredAt or self.changedAt
 
     def onRevoke(self, client, partitions):
-        """Forget partitions that another consumer goes on with."""
-        for part in partitions:
-            self.ours.discard(part.partition)
-            self.next.pop(part.partition, None)
+        """Show no more of partitions that another consumer may go on with."""
+        self.ours -= {part.partition for part in partitions}
         self.changedAt = None
 
     def onLost(self, client, partitions):
-        """Forget partitions, but not what was shown of them: it can't be stored any more."""
+        """Show no more of our partitions. What was shown of them can't be stored any more."""
         self.ours.clear()
         self.joining = True
         self.changedAt = None

@@ -114,20 +114,46 @@ def test_newGroupBeginsAsConfigured():
     assert consume.group.client.assigned == {0: OFFSET_INVALID, 1: OFFSET_INVALID}
 
 
+def revoke(consume, *numbers):
+    consume.group.onRevoke(consume.group.client, partitions(*numbers))
+
+
+@pytest.mark.parametrize("take", [lose, revoke])
 @pytest.mark.parametrize("stored, start", [(12, OFFSET_INVALID), (5, 7)])
-def test_whoIsAheadWins(stored, start):
+def test_whoIsAheadWins(take, stored, start):
     consume = consumer(stored={0: stored})
     assign(consume, 0)
     consume.show([FakeMessage(0, 6)])
-    lose(consume, 0)
+    take(consume, 0)
     assign(consume, 0)
     assert consume.group.client.assigned == {0: start}
+
+
+def test_groupHasTheLastWordOnWhatItHasStored():
+    """As where the topic was made anew, or where somebody has set the group back."""
+    consume = consumer(stored={})
+    assign(consume, 0)
+    consume.show([FakeMessage(0, 6)])
+    consume.group.onCommit(None, [TopicPartition("topic", 0, 7)])
+    revoke(consume, 0)
+    assign(consume, 0)
+    assert consume.group.client.assigned == {0: OFFSET_INVALID}
+
+
+def test_anotherConsumerHasBeenThereSince():
+    consume = consumer(stored={0: 5})
+    assign(consume, 0)
+    consume.show([FakeMessage(0, 6)])
+    revoke(consume, 0)
+    assign(consume, 1)
+    assign(consume, 0)
+    assert consume.group.client.assigned == {0: OFFSET_INVALID}
 
 
 def test_partitionsThatOthersHaveAreNotShown(capfd):
     consume = consumer(stored={})
     assign(consume, 0, 1)
-    consume.group.onRevoke(consume.group.client, partitions(1))
+    revoke(consume, 1)
     assert consume.show([FakeMessage(0, 5), FakeMessage(1, 5), FakeMessage(0, 6)]) == 2
     assert events(capfd.readouterr().out) == ["5", "6"] and consume.group.client.stored == {0: 7}
 
