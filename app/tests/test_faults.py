@@ -5,7 +5,7 @@ from collections import Counter
 
 from apacheKafka import waitFor
 import pytest
-from conftest import Process, byPlayer, finished, outlast, run
+from conftest import LIMIT, Process, byPlayer, finished, outlast, run
 
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
@@ -160,6 +160,8 @@ def test_tooFewReplicas(threeBrokers):
     topic = threeBrokers.topic(replicas=3, partitions=1)
     for broker in threeBrokers.cluster.brokers[1:]:
         broker.stop(signal.SIGKILL)
+    waitFor(lambda: threeBrokers.admin.list_topics(topic, timeout=LIMIT).topics[topic].partitions[0].leader == 1,
+            "the one that is left to lead", LIMIT)
     ended = run("runProducer", "-t", topic, "-b", threeBrokers.bootstrap, "-l", "-e", 10, "-m", 0, "-x", 0,
                 "-X", "message.timeout.ms=12000")
     assert ended.returncode == 1
