@@ -9,9 +9,15 @@ ANSWER_SECONDS = 4   # a slow broker may take so long for an answer
 GONE_SECONDS = 10    # a broker that starts does not know its topics for a while
 
 
+def errorOf(future):
+    """Return the KafkaError of a future, None where there is none, or none yet."""
+    error = future.exception() if future.done() else None
+    return error and error.args[0]
+
+
 def isAnswer(future):
     """Tell whether a leader has answered the question for the end of its partition."""
-    error = future.exception() and future.exception().args[0]
+    error = errorOf(future)
     if error is None:  # the library may report a timeout as an answer without an offset
         return future.result().offset >= 0
     # The library's own codes are below UNKNOWN, and it borrows one of the brokers'.
@@ -66,14 +72,14 @@ class Outage:
         progress = self.connection.progressAt > self.lookedAt
         if progress and self.silent == len(self.answers):
             self.tell(0, now)
-        if self.isOver() and self.known.done() and now > self.lookedAt + LOOK_SECONDS:
+        if self.isOver() and now > self.lookedAt + LOOK_SECONDS:
             if not rested:  # what was asked before a question or a Ctrl-Z says nothing of now
                 self.judge(progress, now)
             self.look(self.answers)
 
     def judge(self, progress, now):
         """Draw the conclusions from a look. progress: whether events got through meanwhile."""
-        error = self.known.exception() and self.known.exception().args[0]
+        error = errorOf(self.known)
         if error and error.code() > 0:  # a broker's answer: it has no such topic for us
             self.unknownSince = self.unknownSince or now
             if now > self.unknownSince + GONE_SECONDS:

@@ -102,6 +102,12 @@ def test_whatWasAskedBeforeARestSaysNothing(look):
     assert look(-1001, -1001) == ["the broker is gone: no answer"]
 
 
+def test_questionForTheTopicHoldsUpNothing(look):
+    """The broker that should answer it may be the one that is away."""
+    look.outage.admin.describe_topics = lambda topics, request_timeout: {"topic": concurrent.futures.Future()}
+    assert look(0, -1001) == [MISSING]
+
+
 def test_topicThatIsGone(look):
     for number in range(20):
         look.outage.admin.topicError = KafkaError(UNKNOWN)
