@@ -138,6 +138,6 @@ class Connection:
         if not self.brokers:
             return (f"no Kafka broker at {self.servers}: {why}\n"
                     "is it running (docker ps), and is that its address from here (-b, -X, -F)?")
-        return (f"{self.servers} sent us on to {', '.join(self.brokers)}, where no broker answers: "
-                f"{why}\nthat address is the broker's advertised.listeners, not -b: "
-                "set it to one that can be reached from here")
+        return (f"{self.servers} sent us on to {', '.join(self.brokers)}, where nobody answers for "
+                f"topic {self.topic}: {why}\nthat address is the broker's advertised.listeners, "
+                "not -b: does a broker run there, and can it be reached from here?")

@@ -207,7 +207,8 @@ def test_advertisedAddressWhereNobodyIs(script, address, elsewhere):
     ended = run(script, "-t", topic, "-b", bootstrap)
     assert ended.returncode == 1
     first, second = ended.stderr.splitlines()
-    assert first.startswith(f"{script}: {bootstrap} sent us on to {address}, where no broker answers: ") and "advertised.listeners" in second
+    assert first.startswith(f"{script}: {bootstrap} sent us on to {address}, where nobody answers for topic {topic}: ")
+    assert "advertised.listeners" in second
 
 
 def test_consumerCreatesNoTopic(kafka):
