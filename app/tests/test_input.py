@@ -68,11 +68,19 @@ def test_wrongArgumentInAProcessOfItsOwn(script):
     checkUsageError(script, ended.returncode, ended.stdout, ended.stderr)
 
 
-@pytest.mark.parametrize("bounds", [["maxPlayer=1"], ["=1"], ["minStake"], ["minStake="], ["minStake=x"], ["minStake=1.5"],
-                                    ["winModulu=0"], ["minStake=301"], ["maxPlayerId=2147483648"], ["maxWin=9223372036854775808"], ["minWin=1", "maxWin=0"], ["minGameId=" + "9" * 5000]])
-def test_wrongBounds(usageError, bounds):
-    line = usageError("runProducer", ["-t", "t", *(word for bound in bounds for word in ("--set", bound))])
-    assert "winModulu" in line or "maxPlayerId 2147483648" in line or "maxWin 9223372036854775808" in line or "minStake 301 to maxStake 300" in line or "minWin 1 to maxWin 0" in line
+@pytest.mark.parametrize("bound", ["maxPlayer=1", "=1", "minStake", "minStake=", "minStake=x", "minStake=1.5",
+                                   "minGameId=" + "9" * 5000])
+def test_wrongBound(usageError, bound):
+    assert "is not NAME=VALUE with a whole number" in usageError("runProducer", ["-t", "t", "--set", bound])
+
+
+@pytest.mark.parametrize("bounds, words", [
+    (["winModulu=0"], "winModulu 0 is no"), (["minStake=301"], "minStake 301 to maxStake 300 is no"),
+    (["maxPlayerId=2147483648"], "maxPlayerId 2147483648 is no"), (["maxWin=9223372036854775808"], "maxWin 9223372036854775808 is no"),
+    (["minWin=1", "maxWin=0"], "minWin 1 to maxWin 0 is no"),
+    (["minWin=-9223372036854775808", "maxWin=-9223372036854775809"], "to maxWin -9223372036854775809 is no")])
+def test_boundsThatMakeNoGame(usageError, bounds, words):
+    assert words in usageError("runProducer", ["-t", "t", *(word for bound in bounds for word in ("--set", bound))])
 
 
 def test_editedBoundsThatMakeNoGame(usageError, monkeypatch):
