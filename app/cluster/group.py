@@ -3,7 +3,8 @@ import signal
 import threading
 import time
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException,
+                             TopicPartition)
 
 from cluster import settings
 from terminal.stopping import SIGNALS, Failure
@@ -31,6 +32,7 @@ class Group:
         strategy = conf.get("partition.assignment.strategy", "")
         self.incremental = settings.isNewProtocol(conf) or "cooperative" in strategy
         self.stays = "group.instance.id" in conf  # its place is kept for the next start
+        self.fromBeginning = conf.get("auto.offset.reset") == "earliest"
         self.stores = conf.get("enable.auto.commit", "true").lower() in ("true", "t", "1")
         self.ours = set()      # numbers of our partitions
         self.next = {}         # {partition: the offset after the last one shown}; it is kept until
@@ -59,6 +61,8 @@ class Group:
             shown, stored = self.next.get(part.partition), self.stored.get(part.partition)
             if shown not in (None, stored) and shown > says.get(part.partition, -1):
                 part.offset = shown
+            elif says.get(part.partition) == OFFSET_INVALID and self.fromBeginning:
+                part.offset = OFFSET_BEGINNING  # the library would first wait for 0.1 s
         if self.incremental:
             client.incremental_assign(partitions)
         else:

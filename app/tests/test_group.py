@@ -1,6 +1,6 @@
 """The group: where a consumer goes on, what it has stored, and what it says of its share."""
 import pytest
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 from conftest import events
 
 import runConsumer
@@ -108,10 +108,12 @@ def test_lostPartitionsGoOnAfterWhatWasShown():
     assert consume.group.client.assigned == {0: 7, 2: OFFSET_INVALID}  # which stands for what the group has stored
 
 
-def test_newGroupBeginsAsConfigured():
-    consume = consumer(stored={})
+@pytest.mark.parametrize("reset, start", [("earliest", OFFSET_BEGINNING), ("latest", OFFSET_INVALID)])
+def test_newGroupBeginsAsConfigured(reset, start):
+    """OFFSET_INVALID leaves it to the library."""
+    consume = consumer({"auto.offset.reset": reset}, stored={1: 7})
     assign(consume, 0, 1)
-    assert consume.group.client.assigned == {0: OFFSET_INVALID, 1: OFFSET_INVALID}
+    assert consume.group.client.assigned == {0: start, 1: OFFSET_INVALID}
 
 
 def revoke(consume, *numbers):
