@@ -68,11 +68,13 @@ class Outage:
             return
         now = time.monotonic()
         rested, self.reportedAt = now > self.reportedAt + 2 * LOOK_SECONDS, now
-        self.admin.poll(0)  # serves error_cb
         progress = self.connection.progressAt > self.lookedAt
         if progress and self.silent == len(self.answers):
             self.tell(0, now)
-        if self.isOver() and now > self.lookedAt + LOOK_SECONDS:
+        if now < self.lookedAt + LOOK_SECONDS:
+            return
+        self.admin.poll(0)  # serves error_cb
+        if self.isOver():
             if not rested:  # what was asked before a question or a Ctrl-Z says nothing of now
                 self.judge(progress, now)
             self.look(self.answers)
