@@ -76,6 +76,16 @@ class FakeConnection:
     def askForTopic(self, seconds):
         pass
 
+    def progress(self):
+        pass
+
+    @property
+    def outage(self):
+        return self
+
+    def report(self):
+        pass
+
 
 def consumer(conf=(), **client):
     """Return a Consume on a FakeClient, which has joined."""
@@ -261,6 +271,32 @@ def test_groupThatGivesNothing(capfd, patient, reasons):
 def test_refusalThatWaitingDoesNotMend(name):
     with pytest.raises(Failure, match="group: why\n"):
         consumer().show([FakeMessage(0, 0, KafkaError(getattr(KafkaError, name), "why"))])
+
+
+class FakeTime:
+    """A clock that only the client moves on."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+def test_timeoutCountsFromTheAnswerOfTheGroup(monkeypatch):
+    """The group answers after 3 s, and the first event comes 0.8 s later."""
+    consume, clock, arriving = consumer(stored={}), FakeTime(), [FakeMessage(0, 5)]
+    for module in "runConsumer", "cluster.group":
+        monkeypatch.setattr(f"{module}.time", clock)
+
+    def poll(seconds):
+        clock.now += seconds
+        if clock.now > 103 and not consume.group.ours:
+            assign(consume, 0, 1, 2, 3)
+        return arriving.pop() if arriving and clock.now > 103.8 else None
+    consume.group.client.poll, consume.group.client.consume = poll, lambda most, seconds: []
+    consume.run(timeout=1)
+    assert consume.received == 1 and 104.8 < clock.now < 105.3
 
 
 def test_otherErrorsAreToldOnce(capfd):

@@ -182,6 +182,11 @@ def test_noRoomIsNoEvents(monkeypatch):
     assert producer.publisher.room() == 0
 
 
+@pytest.mark.parametrize("messages, kbytes, window", [("100", "1000", 100), ("100000", "1000", 4000)])
+def test_windowFitsIntoTheQueue(messages, kbytes, window):
+    assert settings.window({settings.MESSAGES: messages, settings.KBYTES: kbytes}) == window
+
+
 def test_eventsThatWaitToBeShownTakeRoom(monkeypatch):
     producer = produce(monkeypatch, window=3)
     producer.publisher.ledger.nthMsg = 1

@@ -80,6 +80,20 @@ def test_stopIsKeptWhenNobodyReads(mock, pipe, script, errorsToo, number):
         assert reason[script] in error and error.count("\n") == 1
 
 
+def test_stopIsKeptWhenSomebodyReadsALittle(mock, pipe):
+    """The pipe has room again, but not for all of the batch that the signal met."""
+    topic = mock.topic()
+    mock.publish(topic, *(f"{number:0100}" for number in range(20000)))
+    process = start(command("runConsumer", "-t", topic, "-b", mock.bootstrap, "-g", topic), stdout=pipe[1])
+    waitUntilFull(pipe[1])
+    process.send_signal(signal.SIGTERM)
+    for _ in range(2):
+        os.read(pipe[0], 8192)
+        waitUntilFull(pipe[1])
+    finish(process)
+    assert process.returncode == 143
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_nonBlockingOutputLosesNothing(mock, pipe, script):
     topic, count = mock.topic(), 3000  # more than a pipe holds
