@@ -12,6 +12,7 @@ import pytest
 from conftest import LIMIT, Process, environment, finish, run, runHere, start
 
 import gameplay
+from terminal import commandline
 from terminal.console import Console
 from terminal.stopping import Stopping
 
@@ -95,6 +96,13 @@ def test_wrongVariable(usageError, monkeypatch, script, value):
     monkeypatch.setenv("BOOTSTRAP_SERVERS", value)
     line = usageError(script, ["-t", "t"])
     assert "environment variable BOOTSTRAP_SERVERS" in line
+
+
+def test_fileWithAByteOrderMark(tmp_path):
+    """Windows begins a file with it."""
+    file = tmp_path / "cloud.properties"
+    file.write_text("client.id = a\r\n\r\n # b\r\n", encoding="utf-8-sig")
+    assert commandline.propertyFile(file) == [("client.id", "a")]
 
 
 @pytest.mark.parametrize("text, place", [

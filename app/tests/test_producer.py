@@ -182,6 +182,14 @@ def test_noRoomIsNoEvents(monkeypatch):
     assert producer.publisher.room() == 0
 
 
+def test_topicThatIsGoneIsNotWaitedFor(monkeypatch):
+    producer = produce(monkeypatch, silentUntil=500)
+    producer.generateAndPublish(3)
+    producer.publisher.connection.topicIsGone = True
+    assert not producer.publisher.finish(producer.acked)
+    assert producer.publisher.ledger.failed == 3
+
+
 @pytest.mark.parametrize("messages, kbytes, window", [("100", "1000", 100), ("100000", "1000", 4000)])
 def test_windowFitsIntoTheQueue(messages, kbytes, window):
     assert settings.window({settings.MESSAGES: messages, settings.KBYTES: kbytes}) == window

@@ -30,6 +30,26 @@ def test_firstSignalDecides():
     assert stop.reasons == ["stopped by SIGTERM"] and stop.failures == []
 
 
+@pytest.fixture
+def handlers():
+    """The signals' handlers are afterwards what they were."""
+    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_ignoredHangUpStaysIgnored():
+    """That is what nohup asks for. In the background a shell has SIGINT ignored, too."""
+    for number in signal.SIGINT, signal.SIGHUP:
+        signal.signal(number, signal.SIG_IGN)
+    stop = Stopping()
+    stop.listen()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == stop.onSignal
+
+
 def test_deadline(clock):
     stop = Stopping()
     assert not stop.over() and stop.deadline == math.inf
