@@ -98,6 +98,12 @@ def test_wrongVariable(usageError, monkeypatch, script, value):
     assert "environment variable BOOTSTRAP_SERVERS" in line
 
 
+@pytest.mark.parametrize("text, servers", [("host", "host"), (" a:1 , [::1]:9093,", "a:1,[::1]:9093")])
+def test_listOfServers(text, servers):
+    """Without a port it is Kafka's, 9092."""
+    assert commandline.serverList(text) == servers
+
+
 def test_fileWithAByteOrderMark(tmp_path):
     """Windows begins a file with it."""
     file = tmp_path / "cloud.properties"
