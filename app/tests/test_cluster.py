@@ -23,6 +23,11 @@ def properties(*pairs):
     return [word for pair in pairs for word in ("-X", pair)]
 
 
+def utc():
+    """Return this moment as an eventTime has it."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
 @contextlib.contextmanager
 def pair(bootstrap, topic, more=()):
     """Run an endless producer and a consumer, both of which have shown something. more: flags of the consumer."""
@@ -35,11 +40,16 @@ def pair(bootstrap, topic, more=()):
 
 
 def goOn(*processes, within=LIMIT):
-    """Wait until each of the processes has shown more."""
-    seen = [len(process.out) for process in processes]
+    """Wait until each of the processes has shown an event that was generated after this moment.
+
+    A producer shows events in order: all that were queued before are then acknowledged, of all partitions.
+    """
+    now = utc()
 
     def silent():
-        return [(process.process.args, process.err) for process, count in zip(processes, seen) if len(process.out) <= count]
+        newest = [(process, events("".join(process.out[-1:]))) for process in processes]
+        return [(process.process.args, process.err) for process, found in newest
+                if not found or json.loads(found[0])["eventTime"] <= now]
     with contextlib.suppress(TimeoutError):
         waitFor(lambda: not silent(), "more events", within)
     assert silent() == []
@@ -213,8 +223,7 @@ def test_brokerOfThreeHangs(threeBrokers, coordinates):
         broker.pause()
         for process in producer, consumer:
             process.until("no answer for ")
-        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
-        waitFor(lambda: json.loads(producer.shown()[-1])["eventTime"] > now, "the producer to leave it", 30)
+        goOn(producer, within=30)
         count = len(producer.shown())  # of all partitions, also those that it led
         waitFor(lambda: len(consumer.shown()) >= count, "the consumer to leave it", 30)
         broker.resume()
