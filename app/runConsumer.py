@@ -67,6 +67,7 @@ class Consume:
                 latest[partition] = message
         if values:
             self.printNth(values)
+            self.received += len(values)
         if values and not self.console.gone:
             self.group.shown(latest.values())
             size = sum(map(len, latest.values())) / len(latest)
@@ -76,12 +77,10 @@ class Consume:
         return len(values)
 
     def printNth(self, values):
-        """Print the first and then every nth value of this run."""
-        before, nth = self.received, self.nthMsg
-        self.received += len(values)
-        if nth > 1:
-            values = [value for number, value in enumerate(values, before + 1)
-                      if number == 1 or number % nth == 0]
+        """Print of new values the first and then every nth of this run."""
+        if self.nthMsg > 1:
+            values = [value for number, value in enumerate(values, self.received + 1)
+                      if number == 1 or number % self.nthMsg == 0]
         if values:
             self.console.show("Received message: ", values)
 

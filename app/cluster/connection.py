@@ -12,9 +12,9 @@ from cluster import settings
 from cluster.outage import Outage
 from terminal.stopping import Failure, Stopped
 
-CONNECT_SECONDS = 9  # to find the cluster, and then for the answer of a leader
-META_SECONDS = 2     # a slow broker may take so long for an answer; Ctrl-C has to wait for it
-TOPIC_SECONDS = 3  # a topic that is just being created is unknown for a moment
+CONNECT_SECONDS = 9   # to find the cluster, and as long again for the answer of a leader
+METADATA_SECONDS = 2  # a slow broker may take so long for an answer; Ctrl-C has to wait for it
+TOPIC_SECONDS = 3     # a topic that is just being created is unknown for a moment
 
 
 class Connection:
@@ -71,13 +71,15 @@ class Connection:
                                          "bootstrap.servers": self.servers,
                                          "test.mock.num.brokers": 0})
         while not self.stop.signals:
-            error = self.askForTopic(META_SECONDS)
+            error = self.askForTopic(METADATA_SECONDS)
             if error:
                 missingSince = missingSince or time.monotonic()
                 self.checkTopic(error, missingSince)
-            elif self.leaders and self.anyLeader():
-                self.askForTopic(META_SECONDS)  # the first connection closes: open the next one
-                self.error = None           # what was tried in vain before
+            elif self.leaders and self.waitForLeader():
+                # Ask twice: the bootstrap connection closes now, and the next request would wait
+                # for another one.
+                self.askForTopic(METADATA_SECONDS)
+                self.error = None  # what was tried in vain before
                 return
             self.serve(self.client.poll, 0.05)
             self.checkAccess()
@@ -114,8 +116,8 @@ class Connection:
             raise Failure(f"topic {self.topic} at {self.servers}: {error.str()}\n"
                           "create it, ask for access to it, or name another with -t")
 
-    def anyLeader(self):
-        """Ask the leaders of the partitions; tell whether any answers."""
+    def waitForLeader(self):
+        """Ask the leaders of the partitions, and wait. Return whether any of them answered."""
         self.outage.look(self.leaders, CONNECT_SECONDS)
         while not (self.outage.isOver() or self.stop.signals):
             self.outage.admin.poll(0.01)

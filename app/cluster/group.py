@@ -145,14 +145,15 @@ class Group:
             why = self.refusal.str() if self.refusal else "no answer from the group"
             self.connection.console.note(f"{why}: the events shown last may be shown again by the "
                                          "next start")
-        while self.joining and not stop.over():  # the answer tells the library who is to leave
+        while self.joining and not stop.over():  # the answer has the member id to leave with
             serve(self.client.poll, 0.05)
         if not self.stays:
             self.client.unsubscribe()
             while self.client.memberid() and not stop.over():
                 serve(self.client.poll, 0.05)
+        # In a thread: where a broker hangs, close() never returns, and no signal ends it.
         closing = threading.Thread(target=self.close, daemon=True)
-        closing.start()  # if a broker hangs it never returns, deaf to signals
+        closing.start()
         while closing.is_alive() and not stop.over():
             closing.join(0.05)
 
@@ -169,7 +170,7 @@ class Share:
     def __init__(self, group, connection):
         self.group, self.connection = group, connection
         self.silenceTold = False  # whether the user knows that the group has not answered
-        self.toldAt = None        # when the share was looked at last
+        self.toldAt = None        # the changedAt of the share that was told last
         self.whole = True         # whether we have all partitions, as far as the user knows
 
     def report(self, patient=True):

@@ -46,7 +46,10 @@ class Outage:
         self.trouble = None    # what the user was told of that
 
     def look(self, numbers, seconds=ANSWER_SECONDS):
-        """Ask the leaders of these partitions, and any broker for the topic: so long at most."""
+        """Ask the leaders of these partitions, and a broker for the topic.
+
+        seconds: for how long they may answer.
+        """
         self.lookedAt = time.monotonic()
         ends = {TopicPartition(self.topic, number): OffsetSpec.latest() for number in numbers}
         futures = self.admin.list_offsets(ends, request_timeout=seconds)
@@ -75,7 +78,7 @@ class Outage:
             return
         self.admin.poll(0)  # serves error_cb
         if self.isOver():
-            if not rested:  # what was asked before a question or a Ctrl-Z says nothing of now
+            if not rested:  # after a question or a Ctrl-Z the answers are old
                 self.judge(progress, now)
             self.look(self.answers)
 
@@ -90,7 +93,7 @@ class Outage:
             return
         self.unknownSince = None
         silent = sum(not isAnswer(future) for future in self.answers.values())
-        # With progress, that nobody has answered this question says nothing.
+        # Where events got through, a look that nobody has answered says nothing.
         if silent < len(self.answers) or not progress:
             self.tell(silent, now)
 

@@ -171,10 +171,12 @@ class Broker(Server):
 
     def mislead(self, address):
         """Have it listen on one more port, which sends its clients to another address. Return HOST:PORT."""
-        bootstrap = f"127.0.0.1:{freePort()}"
-        self.properties["listeners"] += f",ELSEWHERE://{bootstrap}"
-        self.properties["advertised.listeners"] += f",ELSEWHERE://{address}"
-        self.properties["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,ELSEWHERE:PLAINTEXT"
+        port = freePort()
+        name, bootstrap = f"ELSEWHERE{port}", f"127.0.0.1:{port}"
+        self.properties["listeners"] += f",{name}://{bootstrap}"
+        self.properties["advertised.listeners"] += f",{name}://{address}"
+        protocols = self.properties.get("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT")
+        self.properties["listener.security.protocol.map"] = f"{protocols},{name}:PLAINTEXT"
         return bootstrap
 
     def move(self):

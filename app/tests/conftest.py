@@ -135,6 +135,19 @@ def terminal(script, *arguments, env=None, **options):
     return child
 
 
+class FakeTime:
+    """A clock that only the waits of the code under test move, each a little late."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds + 0.0002
+
+
 class Process:
     """A script that runs in the background without a terminal; its lines are collected as they come."""
 
@@ -364,15 +377,11 @@ def strict():
 def elsewhere():
     """Apache Kafka that sends clients to addresses where nobody is: {address: (HOST:PORT that leads to it, a topic)}."""
     requireKafka()
-    with contextlib.ExitStack() as stack:
-        found = {}
-        for address in "broker.nowhere.invalid:21003", "127.0.0.1:7":
-            cluster = ApacheKafka(options=QUICK)
-            bootstrap = cluster.broker.mislead(address)
-            ground = Ground("apache", stack.enter_context(cluster).bootstrap)
-            ground.cluster = cluster
-            found[address] = bootstrap, ground.topic()
-        yield found
+    cluster = ApacheKafka(options=QUICK)
+    bootstraps = {address: cluster.broker.mislead(address) for address in ("broker.nowhere.invalid:21003", "127.0.0.1:7")}
+    with apache(lambda: cluster) as ground:
+        topic = ground.topic()
+        yield {address: (bootstrap, topic) for address, bootstrap in bootstraps.items()}
 
 
 @pytest.fixture(scope="session")

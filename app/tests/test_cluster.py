@@ -46,10 +46,12 @@ def goOn(*processes, within=LIMIT):
     """
     now = utc()
 
+    def isSilent(process):
+        newest = events("".join(process.out[-1:]))
+        return not newest or json.loads(newest[0])["eventTime"] <= now
+
     def silent():
-        newest = [(process, events("".join(process.out[-1:]))) for process in processes]
-        return [(process.process.args, process.err) for process, found in newest
-                if not found or json.loads(found[0])["eventTime"] <= now]
+        return [(process.process.args, process.err) for process in processes if isSilent(process)]
     with contextlib.suppress(TimeoutError):
         waitFor(lambda: not silent(), "more events", within)
     assert silent() == []
@@ -63,9 +65,11 @@ def reconcile(ground, topic, producer, consumer):
     waitFor(lambda: len(consumer.shown()) >= count, "the rest", LIMIT)
     consumer.send(signal.SIGINT)
     assert consumer.end() == 0, consumer.err
-    # A broker that has just become the leader shows only what it knows that others have.
-    waitFor(lambda: len(ground.values(topic)) >= count, "all of the topic", LIMIT)
-    shown, stored, received = producer.shown(), ground.values(topic), consumer.shown()
+
+    def values():  # a broker that has just become the leader shows only what it knows that others have
+        found = ground.values(topic)
+        return found if len(found) >= count else None
+    shown, stored, received = producer.shown(), waitFor(values, "all of the topic", LIMIT), consumer.shown()
     assert len(shown) == count and Counter(shown) == Counter(stored) == Counter(received)
     assert byPlayer(shown) == byPlayer(stored) == byPlayer(received)
 

@@ -1,7 +1,7 @@
 """The group: where a consumer goes on, what it has stored, and what it says of its share."""
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
-from conftest import events
+from conftest import FakeTime, events
 
 import runConsumer
 from cluster.group import Group, Share
@@ -271,16 +271,6 @@ def test_groupThatGivesNothing(capfd, patient, reasons):
 def test_refusalThatWaitingDoesNotMend(name):
     with pytest.raises(Failure, match="group: why\n"):
         consumer().show([FakeMessage(0, 0, KafkaError(getattr(KafkaError, name), "why"))])
-
-
-class FakeTime:
-    """A clock that only the client moves on."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def monotonic(self):
-        return self.now
 
 
 def test_timeoutCountsFromTheAnswerOfTheGroup(monkeypatch):

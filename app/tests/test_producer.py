@@ -4,26 +4,13 @@ import random
 import signal
 
 import pytest
-from conftest import NOT_SET, Process, environment, events, finished, run
+from conftest import NOT_SET, FakeTime, Process, environment, events, finished, run
 
 import pace
 import runProducer
 from cluster import publisher, settings
 from terminal.console import Console
 from terminal.stopping import Stopping
-
-
-class FakeTime:
-    """A clock that only the waits of the code under test move, each a little late."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds + 0.0002
 
 
 class FakeClient:

@@ -3,6 +3,7 @@ import math
 import signal
 
 import pytest
+from conftest import FakeTime
 
 from terminal import stopping
 from terminal.console import Console
@@ -11,13 +12,8 @@ from terminal.stopping import Failure, Stopped, Stopping
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still."""
-    class Clock:
-        now = 100.0
-
-        def monotonic(self):
-            return self.now
-    clock = Clock()
+    """A clock that the test moves."""
+    clock = FakeTime()
     monkeypatch.setattr(stopping, "time", clock)
     return clock
 
