@@ -77,7 +77,7 @@ class Consume:
         return len(values)
 
     def printNth(self, values):
-        """Print of new values the first and then every nth of this run."""
+        """Print those of the new values that are the first or an nth of this run."""
         if self.nthMsg > 1:
             values = [value for number, value in enumerate(values, self.received + 1)
                       if number == 1 or number % self.nthMsg == 0]
