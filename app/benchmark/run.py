@@ -42,8 +42,8 @@ from statistics import median
 
 APP = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(APP), str(APP / "tests")]
-import apacheKafka
 import gameplay
+from support import kafka as apacheKafka
 
 # confluent_kafka is not imported here: Linux never reports a child's peak below its parent's.
 

@@ -8,11 +8,11 @@ import threading
 from collections import Counter
 
 import pytest
-from apacheKafka import waitFor
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import NewPartitions, NewTopic
-from conftest import LIMIT, Process, byPlayer, events, finished, outlast, run
-from mockCluster import MockCluster
+from support.kafka import waitFor
+from support.mockCluster import MockCluster
+from support.processes import LIMIT, Process, byPlayer, events, finished, outlast, run
 
 LOOP = "-l", "-e", 0, "-m", 1, "-x", 1, "-p", 1
 MISSING = "no answer for 1 of 4 partitions: "

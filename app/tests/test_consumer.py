@@ -4,11 +4,12 @@ import random
 import signal
 from collections import Counter
 
-import apacheKafka
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
-from conftest import LIMIT, Ground, Process, byPlayer, environment, events, run
-from mockCluster import MockCluster
+from support.grounds import Ground
+from support.kafka import waitFor
+from support.mockCluster import MockCluster
+from support.processes import LIMIT, Process, byPlayer, environment, events, run
 
 from terminal.console import printable
 
@@ -134,7 +135,7 @@ def test_twoOfOneGroupShareTheTopic(kafka):
         with Process(*arguments) as third:
             third.until("Listening")
             total = kafka.count(topic)
-            apacheKafka.waitFor(lambda: sum(len(each.shown()) for each in (first, second, third)) >= total, "the rest")
+            waitFor(lambda: sum(len(each.shown()) for each in (first, second, third)) >= total, "the rest")
             first.send(signal.SIGTERM)
             third.send(signal.SIGTERM)
             assert (first.end(), third.end()) == (143, 143), (first.err, third.err)

@@ -5,9 +5,9 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-import apacheKafka
 import pytest
-from conftest import LIMIT, events, run
+from support.kafka import java
+from support.processes import LIMIT, events, run
 
 PLAYERS = range(100, 111)
 CLASSES = {"playerId": "Long", "gameId": "Long", "stake": "Long", "win": "Long", "eventTime": "String"}
@@ -16,7 +16,7 @@ CLASSES = {"playerId": "Long", "gameId": "Long", "stake": "Long", "win": "Long",
 def readInJava(messages, partitions):
     """Return of each message, as Java reads it, (partition, key, {field: (class, value)}), all of it text."""
     lines = [b" ".join(base64.b64encode(part) for part in (message.key(), message.value())) for message in messages]
-    program = apacheKafka.java(Path(__file__).with_name("Downstream.java"), partitions)
+    program = java(Path(__file__).parent / "support" / "Downstream.java", partitions)
     output = subprocess.run(program, input=b"\n".join(lines), check=True, capture_output=True, timeout=LIMIT).stdout
     rows = [line.split("\t") for line in output.decode().splitlines()]
     return [(partition, key, {name: (kind, value) for name, kind, value in (field.split(":", 2) for field in fields)})

@@ -7,9 +7,9 @@ import sys
 from collections import Counter
 from datetime import datetime, timezone
 
-import apacheKafka
 import pytest
-from conftest import APP, Process, environment, finish, run, start
+from support.kafka import java
+from support.processes import APP, Process, environment, finish, run, start
 
 README = (APP.parent / "README.md").read_text()
 CONVERT = """
@@ -78,7 +78,7 @@ def test_timeInKafkaConnect(tmp_path):
     (tmp_path / "Convert.java").write_text(CONVERT)
     seconds = written("`(yyyy-[^`]*ss)`")
     formats = seconds, seconds + ".SSS", seconds + ".SSSSSS"
-    ended = finish(start(apacheKafka.java(tmp_path / "Convert.java", "2026-11-22 03:56:10.999999", *formats)))
+    ended = finish(start(java(tmp_path / "Convert.java", "2026-11-22 03:56:10.999999", *formats)))
     second = round(datetime(2026, 11, 22, 3, 56, 10, tzinfo=timezone.utc).timestamp() * 1000)
     shifted = second + 999999  # 16 minutes and 40 seconds: the fraction, taken for milliseconds
     assert [int(line) for line in ended.stdout.split()] == [second, shifted, shifted], ended.stderr

@@ -3,9 +3,9 @@ import contextlib
 import signal
 from collections import Counter
 
-from apacheKafka import waitFor
 import pytest
-from conftest import LIMIT, Process, byPlayer, finished, outlast, run
+from support.kafka import waitFor
+from support.processes import LIMIT, Process, byPlayer, finished, outlast, run
 
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 

@@ -8,9 +8,9 @@ import sys
 import time
 
 import pytest
-from conftest import APP
 from hypothesis import given
 from hypothesis import strategies as st
+from support.processes import APP
 
 import gameplay
 

@@ -1,7 +1,7 @@
 """The group: where a consumer goes on, what it has stored, and what it says of its share."""
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
-from conftest import FakeTime, events
+from support.processes import FakeTime, events
 
 import runConsumer
 from cluster.group import Group, Share

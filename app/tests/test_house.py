@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import APP
+from support.processes import APP
 
 SCRIPTS = {"runProducer", "runConsumer"}
 OURS = SCRIPTS | {"gameplay", "pace", "cluster", "terminal"}

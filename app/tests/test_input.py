@@ -7,9 +7,9 @@ import socket
 import sys
 import threading
 
-import apacheKafka
 import pytest
-from conftest import LIMIT, Process, environment, finish, run, runHere, start
+from support.kafka import freePort
+from support.processes import LIMIT, Process, environment, finish, run, runHere, start
 
 import gameplay
 from terminal import commandline
@@ -195,7 +195,7 @@ def tries():
         stack.callback(page.shutdown)
         page.RequestHandlerClass.log_message = lambda *_: None
         threading.Thread(target=page.serve_forever, daemon=True).start()
-        addresses = {"closed": f"127.0.0.1:{apacheKafka.freePort()}", "unresolvable": "nowhere.invalid:9092",
+        addresses = {"closed": f"127.0.0.1:{freePort()}", "unresolvable": "nowhere.invalid:9092",
                      "http": f"127.0.0.1:{page.server_port}",
                      **{kind.__name__: stack.enter_context(server(kind)) for kind in (mute, hangUp, garbage)}}
         yield {(script, kind): (stack.enter_context(Process(script, "-t", "t", "-b", address)), address)

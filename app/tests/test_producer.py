@@ -4,7 +4,7 @@ import random
 import signal
 
 import pytest
-from conftest import NOT_SET, FakeTime, Process, environment, events, finished, run
+from support.processes import NOT_SET, FakeTime, Process, environment, events, finished, run
 
 import pace
 import runProducer

@@ -5,7 +5,7 @@ import time
 import pexpect
 import pyte
 import pytest
-from conftest import Process, environment, terminal
+from support.processes import Process, environment, terminal
 
 
 class Screen:

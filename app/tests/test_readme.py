@@ -9,8 +9,9 @@ import sys
 import pexpect
 import pytest
 from confluent_kafka import Producer
-from conftest import (APP, EVENT, EXIT, NOT_SET, QUESTION, READY, Ground, byPlayer, environment, events, finish, matches, run,
-                      runHere, start, terminal)
+from support.grounds import Ground
+from support.processes import (APP, EVENT, EXIT, NOT_SET, QUESTION, READY, byPlayer, environment, events, finish,
+                               matches, run, runHere, start, terminal)
 
 sys.path.append(str(APP / "benchmark"))
 import pictures  # noqa: E402

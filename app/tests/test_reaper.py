@@ -4,14 +4,14 @@ import signal
 import sys
 
 import pytest
-from apacheKafka import waitFor
-from conftest import LIMIT, start
+from support.kafka import waitFor
+from support.processes import LIMIT, start
 
 TESTS = os.path.dirname(__file__)
 RUN = """
 import subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
-from reaper import reaper
+from support.reaper import reaper
 child = subprocess.Popen(["sleep", "600"], start_new_session=True)
 reaper.process(child.pid)
 reaper.folder(sys.argv[2])

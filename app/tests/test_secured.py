@@ -1,12 +1,13 @@
 """A cluster that asks who is there: Apache Kafka with TLS, SASL and access control. No password is ever printed."""
 import subprocess
 
-import apacheKafka
 import pytest
 from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient,
                                    ResourcePatternType, ResourceType, ScramCredentialInfo, ScramMechanism,
                                    UserScramCredentialUpsertion)
-from conftest import LIMIT, Ground, Process, environment, finished, requireKafka, run
+from support.grounds import Ground, requireKafka
+from support.kafka import QUICK, ApacheKafka, freePort
+from support.processes import LIMIT, Process, environment, finished, run
 
 # A user logs in by the mechanism. The spinner may do what a test allows it, the guest no more than look at topics.
 USERS = {"spinner": ("SCRAM-SHA-256", "Lucky-Wheel-7531"), "guest": ("PLAIN", "Empty-Purse-2468")}
@@ -83,10 +84,10 @@ def secured(tmp_path_factory):
     requireKafka()
     folder = tmp_path_factory.mktemp("certificates")
     makeCertificates(folder)
-    cluster = apacheKafka.ApacheKafka(options=apacheKafka.QUICK, ssl_keystore_location=folder / "broker.p12", ssl_keystore_password="storepass",
+    cluster = ApacheKafka(options=QUICK, ssl_keystore_location=folder / "broker.p12", ssl_keystore_password="storepass",
                                       ssl_keystore_type="PKCS12", super_users="User:ANONYMOUS",
                                       authorizer_class_name="kafka.security.authorizer.AclAuthorizer")
-    cluster.secured, cluster.mutual = (f"127.0.0.1:{apacheKafka.freePort()}" for _ in range(2))
+    cluster.secured, cluster.mutual = (f"127.0.0.1:{freePort()}" for _ in range(2))
     listeners = f"PLAINTEXT://{cluster.bootstrap},SASL_SSL://{cluster.secured},SSL://{cluster.mutual}"
     modules = "listener.name.sasl_ssl.{}.sasl.jaas.config", "org.apache.kafka.common.security.{}LoginModule required{};"
     cluster.broker.properties.update({

@@ -7,10 +7,10 @@ import urllib.request
 
 import pytest
 import yaml
-from apacheKafka import waitFor
-from composeStack import CHECKED, COMPOSE, DOCKERFILE, SERVICES, docker, done
-from conftest import APP, EXIT, LIMIT, QUESTION, READY, byPlayer, events, finished, matches, run
 from confluent_kafka.admin import ConfigResource
+from support.kafka import waitFor
+from support.processes import APP, EXIT, LIMIT, QUESTION, READY, byPlayer, events, finished, matches, run
+from support.stack import CHECKED, COMPOSE, DOCKERFILE, SERVICES, docker, done
 
 SERVER = "Bootstrap servers: broker:29092"
 

@@ -3,7 +3,7 @@ import math
 import signal
 
 import pytest
-from conftest import FakeTime
+from support.processes import FakeTime
 
 from terminal import stopping
 from terminal.console import Console

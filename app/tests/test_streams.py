@@ -6,10 +6,11 @@ import signal
 import sys
 import threading
 
-import apacheKafka
 import pexpect
 import pytest
-from conftest import APP, EXIT, LIMIT, QUESTION, READY, Process, command, environment, events, finish, start, terminal
+from support.kafka import waitFor
+from support.processes import (APP, EXIT, LIMIT, QUESTION, READY, Process, command, environment, events, finish, start,
+                               terminal)
 
 SCRIPTS = ["runProducer", "runConsumer"]
 LOOP = ["-l", "-e", "50", "-m", "0", "-x", "0"]
@@ -57,7 +58,7 @@ def pipe():
 
 def waitUntilFull(writer):
     """Wait until a pipe takes no more."""
-    apacheKafka.waitFor(lambda: not select.select([], [writer], [], 0)[1], "a full pipe", LIMIT)
+    waitFor(lambda: not select.select([], [writer], [], 0)[1], "a full pipe", LIMIT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -4,7 +4,7 @@ import signal
 
 import pexpect
 import pytest
-from conftest import EVENT, NOT_SET, QUESTION, READY, byPlayer, environment, events, matches, run, terminal
+from support.processes import EVENT, NOT_SET, QUESTION, READY, byPlayer, environment, events, matches, run, terminal
 
 def screen(child):
     """Return all the lines that a pseudo-terminal showed, once its script has ended well."""

@@ -9,11 +9,11 @@ import uuid
 from pathlib import Path
 
 import pexpect
-from apacheKafka import freePort
+from support.kafka import freePort
 from confluent_kafka import OFFSET_END, TopicPartition
-from reaper import reaper
+from support.reaper import reaper
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 COMPOSE = TOP / "docker" / "docker-compose.yml"
 DOCKERFILE = TOP / "docker" / "build" / "Dockerfile"
 CHECKED = {"zookeeper", "broker", "kafka-ui"}

@@ -13,10 +13,10 @@ import time
 import uuid
 from pathlib import Path
 
-from reaper import reaper
+from support.reaper import reaper
 
 HERE = Path(__file__).parent
-FILES = HERE / ".kafka"
+FILES = HERE.parent / ".kafka"
 POMS = {3: HERE / "kafka-pom.xml", 4: HERE / "kafka4-pom.xml"}
 LOG4J = ("log4j.rootLogger={level}, stderr\n"
          "log4j.appender.stderr=org.apache.log4j.ConsoleAppender\n"
