@@ -55,9 +55,15 @@ def pytest_collection_modifyitems(items):
 def mock():
     """librdkafka's own broker, in this process."""
     with MockCluster() as cluster:
-        ground = Ground("mock", cluster.bootstrap)
-        ground.cluster = cluster
-        yield ground
+        yield Ground("mock", cluster.bootstrap, cluster)
+
+
+@pytest.fixture
+def faultyMock():
+    """A broker of librdkafka's own with a topic called "topic", for one test that has it misbehave."""
+    with MockCluster() as cluster:
+        cluster.topic("topic")
+        yield Ground("mock", cluster.bootstrap, cluster)
 
 
 @pytest.fixture

@@ -1,17 +1,17 @@
 """The consumer: what it shows, where it goes on, and when it stops."""
-import json
+import contextlib
+import os
 import random
+import re
 import signal
+import sys
 from collections import Counter
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
-from support.grounds import Ground
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import NewPartitions, NewTopic
 from support.kafka import waitFor
-from support.mockCluster import MockCluster
-from support.processes import LIMIT, Process, byPlayer, environment, events, run
-
-from terminal.console import printable
+from support.processes import LIMIT, Process, command, consumerOf, environment, events, finish, run, start
 
 HOSTILE = {
     b"": "", b"plain": "plain", b"\xff\xfe": "\\xff\\xfe", b"\x1b[2J\x1b]0;title\x07": "\\x1b[2J\\x1b]0;title\\x07",
@@ -21,33 +21,47 @@ HOSTILE = {
     "\u6771\u4eac".encode() + b"\xe5\xa4 \n": "\u6771\u4eac\\xe5\\xa4 \\n", "a\u2066b\u2069c\x9bd".encode(): "a\\u2066b\\u2069c\\x9bd",
     **{text.encode(): text for text in ("\u6771\u4eac\u3000\u5927\u962a", "1\u00a0000", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f680",
                                         "C:\\new", "\ufeffa")}}
+BROKEN = """
+import sys
+import confluent_kafka
 
-
-@pytest.mark.parametrize("value, text", [*HOSTILE.items(), (None, "null")], ids=lambda value: repr(value)[:20])
-def test_printable(value, text):
-    assert printable(value) == text
+class Broken(confluent_kafka.Consumer):
+    def store_offsets(self, *_args, **_options):
+        raise confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._STATE, "why"))
+confluent_kafka.Consumer = Broken
+import runConsumer
+sys.exit(runConsumer.main(sys.argv[1:]))
+"""
 
 
 def consume(ground, topic, *arguments, **options):
     """Run a consumer in a group of its topic's name."""
-    return run("runConsumer", "-t", topic, "-b", ground.bootstrap, "-g", topic, *arguments, **options)
+    return run(*consumerOf(ground, topic, *arguments), **options)
 
 
-def test_eachMessageIsOneLine(ground):
-    topic = ground.topic(partitions=1)
-    ground.publish(topic, *HOSTILE, None)
-    ended = consume(ground, topic, "-e", len(HOSTILE) + 1)
+def test_eachMessageIsOneLineThatTheTerminalDoesNotObey(mock):
+    topic = mock.topic()
+    mock.publish(topic, *HOSTILE, None, partition=0)
+    ended = consume(mock, topic, "-e", len(HOSTILE) + 1)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert sorted(events(ended.stdout)) == sorted([*HOSTILE.values(), "null"])
+    assert events(ended.stdout) == [*HOSTILE.values(), "null"]
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_terminalThatKnowsFewerCharacters(mock, encoding):
+def test_binaryValueIsOneLineThatTheTerminalDoesNotObey(mock):
+    topic, value = mock.topic(), random.Random(1).randbytes(900000).replace(b"\\", b"")
+    mock.publish(topic, value)
+    [shown] = events(consume(mock, topic, "-e", 1).stdout)
+    assert not re.search("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", shown)
+    plain = re.sub(r"\\(x..|u....|[rnt])|[^ -~]", "", shown)  # without the escapes, and what is no ASCII
+    assert plain.encode() == bytes(byte for byte in value if 0x20 <= byte < 0x7f)
+
+
+@pytest.mark.parametrize("encoding, shown", [("ascii", "z\\xfcrich \\u4e2d"), ("latin-1", "z\u00fcrich \\u4e2d")])
+def test_terminalThatKnowsFewerCharacters(mock, encoding, shown):
     topic = mock.topic()
     mock.publish(topic, "z\u00fcrich \u4e2d")
     ended = consume(mock, topic, "-e", 1, env=environment(PYTHONIOENCODING=encoding), encoding="latin-1")
-    assert ended.returncode == 0
-    assert events(ended.stdout) == ["z\\xfcrich \\u4e2d" if encoding == "ascii" else "z\u00fcrich \\u4e2d"]
+    assert (ended.returncode, events(ended.stdout)) == (0, [shown])
 
 
 def test_everyNth(mock):
@@ -57,48 +71,21 @@ def test_everyNth(mock):
 
 
 def test_eventsAreExactAndTheNextStartGoesOn(kafka):
-    ground, topic = kafka, kafka.topic()
-    ground.publish(topic, *map(str, range(3000)), partition=2)
-    first, second = (consume(ground, topic, "-e", count) for count in (1001, 5))
-    assert events(first.stdout) == [str(number) for number in range(1001)]
-    assert events(second.stdout) == [str(number) for number in range(1001, 1006)]
-    rest = consume(ground, topic, "--timeout", 5)
-    assert events(rest.stdout) == [str(number) for number in range(1006, 3000)]
+    topic = kafka.topic()
+    kafka.publish(topic, *map(str, range(3000)), partition=2)
+    first, second = (consume(kafka, topic, "-e", count) for count in (1001, 5))
+    rest = consume(kafka, topic, "--timeout", 5)
+    shown = [events(ended.stdout) for ended in (first, second, rest)]
+    assert list(map(len, shown)) == [1001, 5, 1994] and sum(shown, []) == list(map(str, range(3000)))
     assert [ended.returncode for ended in (first, second, rest)] == [0, 0, 0]
 
 
-def test_tooFewInTime(ground):
-    topic = ground.topic()
-    ground.publish(topic, "one", "two")
-    ended = consume(ground, topic, "-e", 3, "--timeout", 6)
+def test_tooFewInTime(mock):
+    topic = mock.topic()
+    mock.publish(topic, "one", "two")
+    ended = consume(mock, topic, "-e", 3, "--timeout", 4)
     assert ended.returncode == 1 and len(events(ended.stdout)) == 2
-    assert ended.stderr == "runConsumer: 2 of 3 events arrived, then none for 6 s\n"
-
-
-def test_timeoutCountsFromTheAnswerOfTheGroup():
-    with MockCluster() as cluster:
-        cluster.topic("topic")
-        cluster.hesitate(3000)
-        ground = Ground("mock", cluster.bootstrap)
-        ground.publish("topic", *map(str, range(20)))
-        ended = consume(ground, "topic", "--timeout", 1)
-    assert (ended.returncode, len(events(ended.stdout)), ended.stderr) == (0, 20, "")
-
-
-def test_binaryValueIsEscaped():
-    value = random.Random(1).randbytes(1000000).replace(b"\\", b"")
-    assert printable(value).encode().decode("unicode_escape").encode("latin-1") == value
-
-
-def test_checkOfAPipeline(kafka):
-    """What the README gives as the check of a pipeline."""
-    topic = kafka.topic()
-    arguments = "-t", topic, "-b", kafka.bootstrap
-    assert run("runProducer", *arguments, "-l", "-e", 1000, "-m", 0, "-x", 0).returncode == 0
-    ended = run("runConsumer", *arguments, "-g", "check", "-e", 1000, "--timeout", 20)
-    assert ended.returncode == 0 and len(events(ended.stdout)) == 1000
-    ended = run("runConsumer", *arguments, "-g", "recheck", "-e", 1001, "--timeout", 5)
-    assert ended.returncode == 1 and len(events(ended.stdout)) == 1000
+    assert ended.stderr == "runConsumer: 2 of 3 events arrived, then none for 4 s\n"
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])  # Python drops half-written output where it is unbuffered
@@ -109,7 +96,7 @@ def test_interruptedAgainAndAgainItShowsEveryEventOnce(kafka, unbuffered):
     while len(shown) < total:
         starts += 1
         number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[starts % 3]
-        with Process("runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic, "--timeout", 30, env=env) as consumer:
+        with Process(*consumerOf(kafka, topic, "--timeout", 30), env=env) as consumer:
             consumer.until("Received message")
             consumer.send(number)
             assert consumer.end() == (0 if number == signal.SIGINT else 128 + number)
@@ -119,41 +106,90 @@ def test_interruptedAgainAndAgainItShowsEveryEventOnce(kafka, unbuffered):
     assert Counter(shown) == Counter(kafka.values(topic))
 
 
-def test_twoOfOneGroupShareTheTopic(kafka):
-    topic = kafka.topic()
-    arguments = "runConsumer", "-t", topic, "-b", kafka.bootstrap, "-g", topic
-    with Process(*arguments) as first, Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 8000,
-                                               "-m", 1, "-x", 1) as producer:
-        first.until("Received message")
-        with Process(*arguments) as second:  # joins, and takes partitions over from the first
-            second.until("Received message")
-            first.until("2 of 4 partitions: other consumers of group")
-            second.send(signal.SIGINT)
-            assert second.end() == 0
-        first.until("all 4 partitions")
-        assert producer.end() == 0
-        with Process(*arguments) as third:
-            third.until("Listening")
-            total = kafka.count(topic)
-            waitFor(lambda: sum(len(each.shown()) for each in (first, second, third)) >= total, "the rest")
-            first.send(signal.SIGTERM)
-            third.send(signal.SIGTERM)
-            assert (first.end(), third.end()) == (143, 143), (first.err, third.err)
-        shown = [*first.shown(), *second.shown(), *third.shown()]
-        share = "runConsumer: 2 of 4 partitions: other consumers of group {} have the rest\n".format(topic)
-        assert {*first.err, *second.err, *third.err} <= {share, "runConsumer: all 4 partitions\n"}
-    assert Counter(shown) == Counter(kafka.values(topic))
-    assert all(sorted(texts) == texts for texts in ([json.loads(text)["eventTime"] for text in texts]
-               for texts in byPlayer(second.shown()).values()))
+def test_endAmidManyEventsCostsLittle(mock):
+    """Such as no flood of commits while it leaves."""
+    topic = mock.topic()
+    for _ in range(4):
+        mock.publish(topic, *["event"] * 50000)
+    consumer = start(command(*consumerOf(mock, topic, "-e", 100)))
+    out, err = consumer.stdout.read(), consumer.stderr.read()
+    _, status, usage = os.wait4(consumer.pid, 0)
+    assert (status, len(events(out)), err) == (0, 100, "")
+    assert usage.ru_utime + usage.ru_stime < 2
 
 
-@pytest.mark.parametrize("value, stored", [("true", True), ("1", True), ("false", False), ("False", False), ("0", False)])
-def test_storesOffsetsOnlyIfItMay(mock, value, stored):
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full not found")
+def test_whatNobodyCouldReadIsShownByTheNextStart(mock):
     topic = mock.topic()
     mock.publish(topic, "one", partition=0)
-    ended = consume(mock, topic, "-e", 1, "-X", f"enable.auto.commit={value}")
-    assert (ended.returncode, ended.stderr, events(ended.stdout)) == (0, "", ["one"])
-    asks = Consumer({"bootstrap.servers": mock.bootstrap, "group.id": topic})
-    [found] = asks.committed([TopicPartition(topic, 0)], timeout=LIMIT)
-    asks.close()
-    assert found.offset == (1 if stored else OFFSET_INVALID)
+    with open("/dev/full", "w") as full:
+        ended = consume(mock, topic, "-e", 1, stdout=full)
+    assert ended.returncode == 1 and "standard output is gone" in ended.stderr
+    assert mock.stored(topic, topic) is None
+
+
+def test_errorOfTheLibraryIsOneLine(mock):
+    topic = mock.topic()
+    mock.publish(topic, "one")
+    ended = finish(start([sys.executable, "-c", BROKEN, *consumerOf(mock, topic)[1:]]))
+    assert (ended.returncode, ended.stderr) == (1, "runConsumer: why\n")
+
+
+def test_newGroupBeginsAtTheEndIfAsked(mock):
+    topic = mock.topic()
+    mock.publish(topic, "old")
+    with Process(*consumerOf(mock, topic, "-X", "auto.offset.reset=latest")) as consumer:
+        waitFor(lambda: mock.publish(topic, "new") or consumer.shown(), "a new one", LIMIT)
+    assert set(consumer.shown()) == {"new"}
+
+
+def test_storedOffsetBeyondTheLog(kafka):
+    topic = kafka.topic(partitions=1)
+    kafka.publish(topic, "one", "two")
+    store = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
+    store.commit(offsets=[TopicPartition(topic, 0, 5000)], asynchronous=False)
+    store.close()
+    ended = consume(kafka, topic, "-e", 2, "--timeout", 30)
+    assert (ended.returncode, events(ended.stdout), ended.stderr) == (0, ["one", "two"], "")
+
+
+@pytest.mark.parametrize("reset, shown", [("earliest", ["50"]), ("error", [])])
+def test_deletedBeforeTheyWereShown(kafka, reset, shown):
+    topic = kafka.topic(partitions=1)
+    kafka.publish(topic, *map(str, range(100)))
+    assert consume(kafka, topic, "-e", 10).returncode == 0
+    deleted = kafka.admin.delete_records([TopicPartition(topic, 0, 50)])
+    assert all(future.result(LIMIT) for future in deleted.values())
+    ended = consume(kafka, topic, "-e", 50, "--timeout", 30, "-X", f"auto.offset.reset={reset}")
+    assert (ended.returncode, events(ended.stdout)[:1]) == (0 if shown else 1, shown)
+    assert bool(ended.stderr) != bool(shown)
+
+
+def test_logThatStartsAnew(kafka):
+    topic = kafka.topic(partitions=1)
+
+    def create():
+        with contextlib.suppress(KafkaException):
+            kafka.admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(LIMIT)
+            return True
+    kafka.publish(topic, *map(str, range(100)))
+    with Process(*consumerOf(kafka, topic)) as consumer:
+        waitFor(lambda: len(consumer.shown()) == 100, "the first 100", LIMIT)
+        kafka.admin.delete_topics([topic])[topic].result(LIMIT)
+        waitFor(create, "the topic anew", LIMIT)
+        kafka.publish(topic, "new 1", "new 2")
+        waitFor(lambda: consumer.shown()[100:] == ["new 1", "new 2"], "the new ones", LIMIT)
+        consumer.send(signal.SIGINT)
+        assert consumer.end() == 0
+
+
+def test_partitionsThatAreAdded(kafka):
+    topic = kafka.topic()
+    with Process(*consumerOf(kafka, topic)) as consumer:
+        consumer.until("Listening")
+        kafka.admin.create_partitions([NewPartitions(topic, 8)])[topic].result(LIMIT)
+        waitFor(lambda: len(kafka.admin.list_topics(topic, timeout=LIMIT).topics[topic].partitions) == 8, "eight", LIMIT)
+        kafka.publish(topic, "one", partition=7)
+        consumer.until("Received message: one")
+        consumer.send(signal.SIGINT)
+        assert (consumer.end(), consumer.err) == (0, [])

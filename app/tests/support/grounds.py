@@ -3,7 +3,7 @@ import contextlib
 import uuid
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from support.kafka import ApacheKafka, missing, waitFor
@@ -18,8 +18,8 @@ def topicsOf(broker):
 class Ground:
     """A broker with four partitions a topic, and what is on it."""
 
-    def __init__(self, name, bootstrap):
-        self.name = name
+    def __init__(self, name, bootstrap, cluster=None):
+        self.name, self.cluster = name, cluster
         self.connect(bootstrap)
 
     def connect(self, bootstrap):
@@ -85,6 +85,14 @@ class Ground:
             producer.produce(topic, value, **message)
         assert producer.flush(LIMIT) == 0
 
+    def stored(self, topic, group, partition=0):
+        """Return the offset that a group has stored, None for none."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, "log_level": 0})
+        [found] = consumer.committed([TopicPartition(topic, partition)], timeout=LIMIT)
+        consumer.close()
+        return None if found.offset == OFFSET_INVALID else found.offset
+
+
 
 def requireKafka():
     """Skip where Apache Kafka cannot run, and say why."""
@@ -98,6 +106,4 @@ def apache(kind=ApacheKafka, **options):
     """Run an Apache Kafka for the tests in the block."""
     requireKafka()
     with kind(**options) as cluster:
-        ground = Ground("apache", cluster.bootstrap)
-        ground.cluster = cluster
-        yield ground
+        yield Ground("apache", cluster.bootstrap, cluster)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import confluent_kafka
 import pytest
+from confluent_kafka import KafkaError
 
-PRODUCER = 0
-UNKNOWN_TOPIC_OR_PART = 3
+CLIENT = 0  # a kind of it: rd_kafka_new() takes PRODUCER or CONSUMER
+PRODUCE, FETCH, OFFSET_COMMIT, FIND_COORDINATOR, JOIN_GROUP, HEARTBEAT = 0, 1, 8, 10, 11, 12  # of Kafka's protocol
+INIT_PRODUCER_ID = 22
 
 
 def load():
@@ -35,7 +37,7 @@ class MockCluster:
         for key, value in ((b"log_level", b"0"), (b"bootstrap.servers", b"127.0.0.1:1")):
             self.library.rd_kafka_conf_set(conf, key, value, error, ctypes.c_size_t(512))
         self.client = ctypes.c_void_p(self.library.rd_kafka_new(
-            PRODUCER, conf, error, ctypes.c_size_t(512)))
+            CLIENT, conf, error, ctypes.c_size_t(512)))
         self.cluster = ctypes.c_void_p(self.library.rd_kafka_mock_cluster_new(self.client, brokers))
         self.bootstrap = self.library.rd_kafka_mock_cluster_bootstraps(self.cluster).decode()
         # Otherwise a group's first member would wait 3 s for others.
@@ -86,10 +88,18 @@ class MockCluster:
         """Have a group wait so long for others after its first member."""
         self.library.rd_kafka_mock_group_initial_rebalance_delay_ms(self.cluster, milliseconds)
 
+    def refuse(self, request, error, times=10000):
+        """Have all brokers answer so many requests of a kind with an error."""
+        self.library.rd_kafka_mock_push_request_errors_array(
+            self.cluster, ctypes.c_int16(request), ctypes.c_size_t(times), (ctypes.c_int * times)(*[error] * times))
+
+    def accept(self, request):
+        """Have all brokers answer requests of a kind as usual again."""
+        self.library.rd_kafka_mock_clear_request_errors(self.cluster, ctypes.c_int16(request))
+
     def forget(self, topic):
         """Have all brokers not know a topic."""
-        self.library.rd_kafka_mock_topic_set_error(self.cluster, topic.encode(),
-                                                   UNKNOWN_TOPIC_OR_PART)
+        self.library.rd_kafka_mock_topic_set_error(self.cluster, topic.encode(), KafkaError.UNKNOWN_TOPIC_OR_PART)
 
     def remember(self, topic):
         """Have all brokers know a topic again."""

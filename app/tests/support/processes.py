@@ -37,6 +37,11 @@ def command(script, *arguments):
     return [sys.executable, f"{script}.py", *map(str, arguments)]
 
 
+def consumerOf(ground, topic, *arguments):
+    """Return the script and the arguments of a consumer in a group of its topic's name."""
+    return "runConsumer", "-t", topic, "-b", ground.bootstrap, "-g", topic, *arguments
+
+
 def start(words, env=None, **options):
     """Start a process in the folder of the scripts, or in that of cwd=, without a terminal."""
     options = {"cwd": APP, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
