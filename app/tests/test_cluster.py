@@ -1,11 +1,10 @@
 """Clusters of Apache Kafka, in part away, hung, moved or started anew: nothing lost or twice."""
-import contextlib
 import signal
-import socket
 import threading
 from collections import Counter
 
 import pytest
+from support.forwarder import Forwarder
 from support.kafka import waitFor
 from support.pairs import goOn, loopOn, pair, reconcile
 from support.processes import LIMIT, Process, consumerOf, finished, outlast, run
@@ -95,35 +94,6 @@ def test_tooFewReplicas(threeBrokers):
                 "-X", "message.timeout.ms=12000")
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == "runProducer: 10 produced, 0 delivered, 10 failed: Local: Message timed out"
-
-
-class Forwarder:
-    """A TCP port that leads to another one, which may change."""
-
-    def __init__(self, port):
-        self.target, self.listener = port, socket.create_server(("127.0.0.1", 0))
-        self.bootstrap = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                near = self.listener.accept()[0]
-                try:
-                    far = socket.create_connection(("127.0.0.1", self.target))
-                except OSError:
-                    near.close()
-                    continue
-                for ends in ((near, far), (far, near)):
-                    threading.Thread(target=self.copy, args=ends, daemon=True).start()
-
-    def copy(self, source, target):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        for end in source, target:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
 
 
 def test_clusterThatMoves(threeBrokers):

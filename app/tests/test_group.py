@@ -18,12 +18,12 @@ def publish(ground, *values):
     ground.publish("topic", *values, partition=0)
 
 
-def refused(ended, text, topic="topic"):
+def refused(status, lines, text, topic="topic"):
     """Require that a consumer has ended with status 1, and with one line of reason and one of advice."""
-    reason, advice = ended.stderr.splitlines()
-    assert ended.returncode == 1
+    reason, advice, *more = lines
+    assert status == 1
     assert reason.startswith(f"runConsumer: topic {topic}, group {topic}: ") and text in reason
-    assert advice.startswith("runConsumer: ")
+    assert advice.startswith("runConsumer: ") and all(line.endswith(AGAIN) for line in more)
 
 
 def test_twoOfOneGroupShareTheTopic(kafka):
@@ -108,7 +108,9 @@ def test_anotherConsumerHasBeenThereMeanwhile(faultyMock):
 def test_refusalThatWaitingDoesNotMend(faultyMock, request_, error):
     error = KafkaError(getattr(KafkaError, error))
     faultyMock.cluster.refuse(request_, error.code())
-    refused(run(*consumerOf(faultyMock, "topic")), error.str())
+    publish(faultyMock, "one")
+    with Process(*consumerOf(faultyMock, "topic")) as process:
+        refused(process.end(), process.err, error.str())
 
 
 def test_otherErrorsAreToldOnce(faultyMock):

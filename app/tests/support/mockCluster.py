@@ -93,6 +93,11 @@ class MockCluster:
         self.library.rd_kafka_mock_push_request_errors_array(
             self.cluster, ctypes.c_int16(request), ctypes.c_size_t(times), (ctypes.c_int * times)(*[error] * times))
 
+    def linger(self, request, milliseconds):
+        """Have the first broker take so long for its next answer to a request of a kind."""
+        self.library.rd_kafka_mock_broker_push_request_error_rtts(
+            self.cluster, ctypes.c_int32(1), ctypes.c_int16(request), ctypes.c_size_t(1), 0, milliseconds)
+
     def accept(self, request):
         """Have all brokers answer requests of a kind as usual again."""
         self.library.rd_kafka_mock_clear_request_errors(self.cluster, ctypes.c_int16(request))
