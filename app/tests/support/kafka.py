@@ -18,8 +18,7 @@ from support.reaper import reaper
 HERE = Path(__file__).parent
 FILES = HERE.parent / ".kafka"
 POMS = {3: HERE / "kafka-pom.xml", 4: HERE / "kafka4-pom.xml"}
-LOG4J = ("log4j.rootLogger={level}, stderr\n"
-         "log4j.appender.stderr=org.apache.log4j.ConsoleAppender\n"
+LOG4J = ("log4j.rootLogger={level}, stderr\nlog4j.appender.stderr=org.apache.log4j.ConsoleAppender\n"
          "log4j.appender.stderr.target=System.err\n"
          "log4j.appender.stderr.layout=org.apache.log4j.PatternLayout\n"
          "log4j.appender.stderr.layout.ConversionPattern=[%d] %p %m (%c)%n\n")
@@ -44,11 +43,9 @@ def fetchJars(release=3):
         unfinished = tempfile.mkdtemp(dir=FILES)  # others may fetch them at the same time
         command = ["mvn", "-q", "-B", "-f", str(POMS[release]), "dependency:copy-dependencies",
                    f"-DoutputDirectory={unfinished}"]
-        maven = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                               timeout=900)
+        maven = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=900)
         if maven.returncode:
-            said = maven.stdout[-2000:] + maven.stderr[-2000:]
-            raise RuntimeError(f"{' '.join(command)}: {said}")
+            raise RuntimeError(f"{' '.join(command)}: {maven.stdout[-2000:]}{maven.stderr[-2000:]}")
         try:
             os.rename(unfinished, jars)
         except OSError:  # one of the others was faster
@@ -108,15 +105,13 @@ class Server:
         config = self.folder / f"{self.name}.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in self.properties.items()))
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                java(self.main, config, level="INFO", **self.java), stdout=log, stderr=log,
-                stdin=subprocess.DEVNULL, start_new_session=True)
+            self.process = subprocess.Popen(java(self.main, config, level="INFO", **self.java), stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL, start_new_session=True)
         reaper.process(self.process.pid)
 
         def up():
             if self.process.poll() is not None:
-                said = self.log.read_text()[-3000:]
-                raise RuntimeError(f"{self.name} ended with {self.process.returncode}: {said}")
+                raise RuntimeError(f"{self.name} ended with {self.process.returncode}: {self.log.read_text()[-3000:]}")
             return ready()
         waitFor(up, f"{self.name} to come up (log: {self.log})", seconds)
 
@@ -156,10 +151,8 @@ class Broker(Server):
     def __init__(self, folder, number, properties, **java):
         super().__init__(folder, f"broker-{number}", "kafka.Kafka", **java)
         self.number = number
-        self.properties = {"num.partitions": 4, "offsets.topic.num.partitions": 4,
-                           "transaction.state.log.num.partitions": 4,
-                           "group.initial.rebalance.delay.ms": 0,
-                           "auto.create.topics.enable": "true",
+        self.properties = {"num.partitions": 4, "offsets.topic.num.partitions": 4, "transaction.state.log.num.partitions": 4,
+                           "group.initial.rebalance.delay.ms": 0, "auto.create.topics.enable": "true",
                            "log.dirs": folder / f"data-{number}", **properties}
         self.listen()
 
@@ -249,18 +242,14 @@ class ApacheKafka(Cluster):
         """options: of the Java machine; properties have underscores for dots."""
         super().__init__()
         fetchJars()
-        self.zookeeper = Server(self.folder, "zookeeper",
-                                "org.apache.zookeeper.server.quorum.QuorumPeerMain", heap="128M",
-                                options=QUICK)
+        self.zookeeper = Server(self.folder, "zookeeper", "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+                                heap="128M", options=QUICK)
         self.zookeeper.properties = {
-            "dataDir": self.folder / "zookeeper", "clientPort": self.zookeeper.port,
-            "clientPortAddress": "127.0.0.1", "admin.enableServer": "false", "maxClientCnxns": 0,
-            "tickTime": 2000}
-        replicas = {key: min(brokers, 3) for key in (
-            "default.replication.factor", "offsets.topic.replication.factor",
-            "transaction.state.log.replication.factor")}
-        least = {key: min(brokers, 2) for key in ("min.insync.replicas",
-                                                  "transaction.state.log.min.isr")}
+            "dataDir": self.folder / "zookeeper", "clientPort": self.zookeeper.port, "clientPortAddress": "127.0.0.1",
+            "admin.enableServer": "false", "maxClientCnxns": 0, "tickTime": 2000}
+        replicas = {key: min(brokers, 3) for key in ("default.replication.factor", "offsets.topic.replication.factor",
+                                                     "transaction.state.log.replication.factor")}
+        least = {key: min(brokers, 2) for key in ("min.insync.replicas", "transaction.state.log.min.isr")}
         given = {key.replace("_", "."): value for key, value in properties.items()}
         self.brokers = [Broker(self.folder, number, {
             "broker.id": number, "zookeeper.connect": f"127.0.0.1:{self.zookeeper.port}",
@@ -299,9 +288,8 @@ class ApacheKafka4(Cluster):
         fetchJars(4)
         controller = freePort()
         self.brokers = [Broker4(self.folder, 1, {
-            "process.roles": "broker,controller", "node.id": 1,
+            "process.roles": "broker,controller", "node.id": 1, "controller.listener.names": "CONTROLLER",
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-            "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
             "offsets.topic.replication.factor": 1, "transaction.state.log.replication.factor": 1,
             "transaction.state.log.min.isr": 1}, heap="1G", options=QUICK, release=4)]
@@ -312,6 +300,6 @@ class ApacheKafka4(Cluster):
         config = self.folder / "format.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in self.broker.properties.items()))
         clusterId = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        subprocess.run(java("kafka.tools.StorageTool", "format", "-t", clusterId, "-c", config,
-                            release=4), check=True, capture_output=True, stdin=subprocess.DEVNULL)
+        subprocess.run(java("kafka.tools.StorageTool", "format", "-t", clusterId, "-c", config, release=4),
+                       check=True, capture_output=True, stdin=subprocess.DEVNULL)
         self.broker.start()

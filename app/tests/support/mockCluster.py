@@ -80,10 +80,6 @@ class MockCluster:
         """Have a broker lead a partition, -1 for nobody."""
         self.call("partition_set_leader", topic, partition, broker)
 
-    def coordinator(self, group, broker):
-        """Have a broker coordinate a group."""
-        self.call("coordinator_set", "group", group, broker)
-
     def hesitate(self, milliseconds):
         """Have a group wait so long for others after its first member."""
         self.library.rd_kafka_mock_group_initial_rebalance_delay_ms(self.cluster, milliseconds)
