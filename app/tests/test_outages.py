@@ -8,8 +8,6 @@ from support.kafka import waitFor
 from support.pairs import goOn, loopOn, pair
 from support.processes import LIMIT, Process, byPlayer, consumerOf, finished, outlast, run
 
-STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-
 
 def said(process):
     """Return what a process has said of outages, without the numbers and the reasons."""
@@ -109,41 +107,38 @@ def test_startingBrokerThatDoesNotKnowTheTopic(faultyMock, age, lost):
         assert producer.err[-1].startswith(f"runProducer: {count} produced, {count} delivered, 0 failed")
 
 
-def pause(cluster, producer):
-    with paused(cluster):
-        outlast(producer, 8)
-        producer.until("the broker ")  # is gone, or acknowledges nothing
-
-
 @contextlib.contextmanager
-def paused(cluster):
-    """Stop a broker in its tracks for the block."""
-    cluster.broker.pause()
+def away(cluster, number):
+    """Have a broker ended by a signal for the block."""
+    cluster.broker.stop(number)
     try:
         yield
+    finally:
+        cluster.broker.start()
+
+
+def pause(cluster, producer):
+    """Stop a broker in its tracks."""
+    cluster.broker.pause()
+    try:
+        producer.until("the broker ")  # is gone, or acknowledges nothing
     finally:
         cluster.broker.resume()
 
 
-def restart(cluster, producer, number):
-    """End a broker by a signal, and start it again when the producer has noticed."""
-    cluster.broker.stop(number)
-    producer.until("the broker is gone")
-    cluster.broker.start()
-
-
 def killAndStart(cluster, producer):
-    restart(cluster, producer, signal.SIGKILL)
+    with away(cluster, signal.SIGKILL):
+        producer.until("the broker is gone")
 
 
 def stopAndStart(cluster, producer):
-    restart(cluster, producer, signal.SIGTERM)
+    with away(cluster, signal.SIGTERM):
+        producer.until("the broker is gone")
 
 
 def outForAMinute(cluster, producer):
-    cluster.broker.stop(signal.SIGKILL)
-    outlast(producer, 60)
-    cluster.broker.start()
+    with away(cluster, signal.SIGKILL):
+        outlast(producer, 60)
 
 
 @pytest.mark.parametrize("fault", [pause, killAndStart, stopAndStart, outForAMinute])
@@ -165,61 +160,12 @@ def test_faultUnderALoop(faultyKafka, fault):
     assert said(consumer) in ([], ["the broker is gone", "the broker is back"]), consumer.err
 
 
-@pytest.mark.parametrize("number, status", STOPS)
-@pytest.mark.parametrize("pause", [0, 1, 60000])
-def test_stopDeliversWhatWasGenerated(faultyKafka, number, status, pause):
-    topic = faultyKafka.topic()
-    with Process(*loopOn(faultyKafka, topic, "-m", pause, "-x", pause, "-p", 100)) as producer:
-        producer.until("Message produced")
-        producer.send(number)
-        assert producer.end() == status
-    count = finished(producer.out)
-    assert count == faultyKafka.count(topic) >= 1
-    name = signal.Signals(number).name
-    *more, last = producer.err
-    assert last == f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by {name}\n"
-    assert all("acknowledgements; Ctrl-C gives up" in line for line in more)  # where the broker takes over 1 s
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("again", [False, True])
-def test_stopWithoutABroker(faultyKafka, number, again):
-    topic = faultyKafka.topic()
-    with Process(*loopOn(faultyKafka, topic)) as producer:
-        producer.until("Message produced")
-        with paused(faultyKafka.cluster):
-            producer.until("the broker ")
-            producer.send(number)
-            if again:
-                producer.send(number)
-            assert producer.end() == 1
-    count = finished(producer.out)
-    assert count == len(producer.shown())
-    produced, delivered, failed = [int(word) for word in producer.err[-1].split() if word.isdigit()]
-    assert delivered == count and produced == delivered + failed and failed > 0
-    assert f"stopped by {signal.Signals(number).name}" in producer.err[-1]
-
-
-def test_givingUpTheLastAcknowledgements(faultyKafka):
-    topic = faultyKafka.topic()
-    with Process(*loopOn(faultyKafka, topic, "-e", 3000)) as producer:
-        producer.until("Message produced")
-        with paused(faultyKafka.cluster):
-            producer.until("acknowledgements; Ctrl-C gives up")
-            producer.send(signal.SIGINT)
-            assert producer.end() == 1
-    assert producer.err[-1].startswith(f"runProducer: 3000 produced, {len(producer.shown())} delivered, ")
-
-
 def test_outForGoodEndsWithTheMessageTimeout(faultyKafka):
     topic = faultyKafka.topic()
     with Process(*loopOn(faultyKafka, topic, "-e", 3000, "-X", "message.timeout.ms=4000")) as producer:
         producer.until("Message produced")
-        faultyKafka.cluster.broker.stop(signal.SIGKILL)
-        try:
+        with away(faultyKafka.cluster, signal.SIGKILL):
             assert producer.end() == 1
-        finally:
-            faultyKafka.cluster.broker.start()
     count = finished(producer.out)
     waitFor(lambda: faultyKafka.count(topic) >= count, "the broker to have its log again")
     shown, stored = producer.shown(), faultyKafka.values(topic)
@@ -235,13 +181,10 @@ def test_consumerStopsWithoutABroker(faultyKafka):
     faultyKafka.publish(topic, "one")
     with Process(*consumerOf(faultyKafka, topic)) as consumer:
         consumer.until("Received message")
-        faultyKafka.cluster.broker.stop(signal.SIGKILL)
-        try:
+        with away(faultyKafka.cluster, signal.SIGKILL):
             consumer.until("the broker is gone")
             consumer.send(signal.SIGTERM)
             assert consumer.end() == 143
-        finally:
-            faultyKafka.cluster.broker.start()
     assert "may be shown again" in consumer.err[-1] and len(consumer.err) == 2
 
 

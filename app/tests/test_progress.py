@@ -70,7 +70,7 @@ def test_ctrlCLeavesNoStrayLetter(mock, columns):
     screen.child.expect(pexpect.EOF)
     assert "^C" in screen.output
     last = "".join(screen.views[-1])  # a narrow screen folds the lines
-    assert re.search(r"\.\d{6}\"}Finished publishing: \d+ messages\.runProducer: \d+ produced, ", last)
+    assert re.search(r"\.\d{6}\"}(Finished publishing: \d+ messages\.|runProducer: \d+ produced, .* stopped by SIGINT){2}$", last)
     assert "^C" not in last
 
 

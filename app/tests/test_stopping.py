@@ -1,100 +1,175 @@
-"""Stopping: what a signal does, until when is waited, and the exit status."""
-import math
+"""Stopping: what a signal leaves time for, what is said at the end, and the exit status."""
+import contextlib
+import os
+import re
 import signal
+import threading
 
 import pytest
-from support.processes import FakeTime
+from support.pairs import loopOn
+from support.processes import (EXIT, LIMIT, QUESTION, READY, SIGNALS, Process, command, complaints, consumerOf, converse,
+                               environment, finish, finished, start, terminal)
 
-from terminal import stopping
-from terminal.console import Console
-from terminal.stopping import Failure, Stopped, Stopping
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that the test moves."""
-    clock = FakeTime()
-    monkeypatch.setattr(stopping, "time", clock)
-    return clock
+SCRIPTS = ["runProducer", "runConsumer"]
+STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
-def test_firstSignalDecides():
-    stop = Stopping()
-    stop.onSignal(signal.SIGTERM, None)
-    stop.onSignal(signal.SIGINT, None)
-    assert stop.exitStatus(True) == 143 and stop.exitStatus(False) == 1
-    assert stop.reasons == ["stopped by SIGTERM"] and stop.failures == []
+def statusOf(script, number):
+    """Return the exit status after a signal: Ctrl-C is the consumer's way out."""
+    return 0 if (script, number) == ("runConsumer", signal.SIGINT) else 128 + number
 
 
-@pytest.fixture
-def handlers():
-    """The signals' handlers are afterwards what they were."""
-    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+@pytest.mark.parametrize("number, status", STOPS)
+@pytest.mark.parametrize("pause", [0, 1, 60000])
+def test_stopDeliversWhatWasGenerated(ground, number, status, pause):
+    topic = ground.topic()
+    with Process(*loopOn(ground, topic, "-m", pause, "-x", pause, "-p", 100)) as producer:
+        producer.until("Number loops: endless")
+        producer.until("Message produced")
+        producer.send(number)
+        assert producer.end() == status
+    count = finished(producer.out)
+    assert count >= 1 and (ground.name == "mock" or count == ground.count(topic))  # the mock drops what is old
+    assert complaints(producer.err) == [
+        f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by {signal.Signals(number).name}\n"]
 
 
-@pytest.mark.usefixtures("handlers")
-def test_ignoredHangUpStaysIgnored():
-    """That is what nohup asks for. In the background a shell has SIGINT ignored, too."""
-    for number in signal.SIGINT, signal.SIGHUP:
-        signal.signal(number, signal.SIG_IGN)
-    stop = Stopping()
-    stop.listen()
-    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == stop.onSignal
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("again", [False, True])
+def test_stopWithoutABroker(mockCluster, number, again):
+    """The first signal decides what is said."""
+    mockCluster.topic("topic", replicas=3)
+    with Process(*loopOn(mockCluster, "topic")) as process:
+        process.until("Message produced")
+        for broker in 1, 2, 3:
+            mockCluster.down(broker)
+        process.until("the broker is gone")
+        process.send(number)
+        process.until("acknowledgements; Ctrl-C gives up")
+        if again:
+            process.send(signal.SIGINT)
+        assert process.end() == 1
+    *_, counts = process.err
+    produced, delivered, failed = (int(counts.split()[place]) for place in (1, 3, 5))
+    assert failed and produced == delivered + failed and f"failed: stopped by {number.name}; the broker is gone" in counts
+    assert f"Finished publishing: {delivered} messages.\n" in process.out
+    assert len(process.shown()) == delivered
 
 
-def test_deadline(clock):
-    stop = Stopping()
-    assert not stop.over() and stop.deadline == math.inf
-    stop.onSignal(signal.SIGINT, None)
-    clock.now = 102.9
-    assert not stop.over() and not stop.over(spare=1)
-    clock.now = 103.1
-    assert not stop.over() and stop.over(spare=1)
-    stop.hurry()
-    clock.now = 104
-    assert stop.over()
-    stop.forget()
-    assert not stop.over() and stop.signals == []
+def test_secondSignalLeavesNoTime(mockCluster):
+    """After the first one alone the answers of these slow brokers would be awaited."""
+    mockCluster.topic("topic", replicas=3)
+    with Process(*loopOn(mockCluster, "topic")) as process:
+        process.until("Message produced")
+        for broker in 1, 2, 3:
+            mockCluster.delay(broker, 3000)
+        process.send(signal.SIGTERM)
+        process.until("acknowledgements; Ctrl-C gives up")
+        process.send(signal.SIGTERM)
+        assert process.end() == 1
+    assert re.search(r"[1-9]\d* failed: stopped by SIGTERM$", process.err[-1])
 
 
-def test_secondSignalLeavesNoTime(clock):
-    stop = Stopping()
-    stop.onSignal(signal.SIGINT, None)
-    assert not stop.over()
-    stop.onSignal(signal.SIGINT, None)
-    assert stop.over()
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_floodOfSignals(mock, script, number):
+    topic = mock.topic()
+    words = loopOn(mock, topic, "-m", 60000, "-x", 60000) if script == "runProducer" else consumerOf(mock, topic)
+    with Process(*words) as process:
+        process.until("Message produced" if script == "runProducer" else "Listening")
+        while process.process.poll() is None:
+            process.send(number)
+        assert process.end() == statusOf(script, number)
+        assert not any(text in line for line in process.err for text in ("Traceback", "ignored", "Error"))
 
 
-def test_wayOutIsDone():
-    stop = Stopping(wayOut=signal.SIGINT)
-    stop.onSignal(signal.SIGINT, None)
-    assert stop.exitStatus(True) == 0
-    stop.fail("standard output is gone")
-    assert stop.exitStatus(True) == 1
-    stop.onSignal(signal.SIGTERM, None)
-    assert stop.exitStatus(True) == 143
+@pytest.mark.parametrize("number", SIGNALS)
+def test_floodOfSignalsAtAQuestion(mock, number):
+    child = terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap)
+    converse(child, (READY, ""), (QUESTION, "Y"), (QUESTION, "Y"))
+    child.expect_exact(QUESTION)
+    ended = threading.Event()
+
+    def flood():
+        with contextlib.suppress(ProcessLookupError):
+            while not ended.is_set():
+                os.kill(child.pid, number)
+    thread = threading.Thread(target=flood)
+    thread.start()
+    text = child.read()
+    ended.set()
+    thread.join(LIMIT)
+    assert child.wait() == 128 + number
+    assert "\r\nFinished publishing: 2 messages.\r\n" in text
+    assert f"2 produced, 2 delivered, 0 failed: stopped by {number.name}" in text
 
 
-def test_eachReasonIsKeptOnce():
-    stop = Stopping()
-    for _ in range(2):
-        stop.fail("one")
-        stop.note("two")
-    assert stop.reasons == ["one", "two"] and stop.failures == ["one"]
+ANSWERED = {READY: (), QUESTION: ((READY, ""), (QUESTION, "Y")), EXIT: ((READY, ""), (QUESTION, "Y"), (QUESTION, "N"))}
 
 
-@pytest.mark.parametrize("end, wayOut, status", [
-    (None, None, 0), (Stopped(), None, 0), (Failure("why"), None, 1), (KeyboardInterrupt(), None, 130),
-    (KeyboardInterrupt(), signal.SIGINT, 0), (SystemExit(2), None, 2), (SystemExit(0), None, 0)])
-def test_exitStatus(capfd, end, wayOut, status):
-    def program():
-        if end:
-            raise end
-        return True
-    stop = Stopping(wayOut)
-    assert stop.run(program, Console("test", stop)) == status
-    assert capfd.readouterr().err == ("test: why\n" if status == 1 else "")
+@pytest.mark.parametrize("number, status", STOPS)
+@pytest.mark.parametrize("question", ANSWERED)
+def test_signalAtAQuestion(mock, question, number, status):
+    topic, published = mock.topic(), int(question != READY)
+    child = terminal("runProducer", "-t", topic, "-b", mock.bootstrap)
+    converse(child, *ANSWERED[question])
+    child.expect_exact(question)
+    child.kill(number)
+    text = child.read()
+    assert child.wait() == status and "Traceback" not in text
+    assert f"\nFinished publishing: {published} messages.\r\n" in text or (question == EXIT and "Finished" not in text)
+    assert mock.count(topic) == published
+
+
+@pytest.mark.parametrize("script, question", [*(("runProducer", question) for question in ANSWERED), ("runConsumer", READY)])
+def test_terminalClosedAtAQuestion(mock, script, question):
+    child = terminal(script, "-t", mock.topic(), "-b", mock.bootstrap)
+    converse(child, *ANSWERED[question])
+    child.expect_exact(question)
+    child.ptyproc.fileobj.close()
+    assert child.wait() == 129
+
+
+def test_signalAtTheLastQuestionChangesNoFailure(mockCluster):
+    mockCluster.topic("topic", replicas=3)
+    child = terminal("runProducer", "-t", "topic", "-b", mockCluster.bootstrap, "-X", "message.timeout.ms=500")
+    converse(child, (READY, ""))
+    child.expect_exact(QUESTION)
+    for broker in 1, 2, 3:
+        mockCluster.down(broker)
+    child.sendline("Y")
+    child.expect_exact("1 produced, 0 delivered, 1 failed")
+    child.expect_exact(EXIT)
+    child.kill(signal.SIGTERM)
+    child.read()
+    assert child.wait() == 1
+
+
+@pytest.mark.parametrize("ignored, number, status", [("HUP", signal.SIGHUP, 143), ("INT", signal.SIGINT, 130)])
+def test_signalsThatAreIgnoredFromTheStart(mock, ignored, number, status):
+    """That is what nohup asks for. In the background a shell has SIGINT ignored, but that one is our way out."""
+    words = command(*loopOn(mock, mock.topic(), "-m", 60000, "-x", 60000))
+    process = start(["bash", "-c", f"trap '' {ignored}; exec \"$@\"", "bash", *words])
+    for line in process.stdout:
+        if line.startswith("Message produced"):
+            break
+    process.send_signal(number)
+    if number == signal.SIGHUP:
+        process.send_signal(signal.SIGTERM)
+    ended = finish(process)
+    assert ended.returncode == status
+    assert re.fullmatch(f"runProducer: 1 produced, .* stopped by {signal.Signals(status - 128).name}\n", ended.stderr)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_ctrlCWhilePythonImports(script):
+    process = start(command(script, "-t", "t", "-b", "127.0.0.1:1"), env=environment(PYTHONPROFILEIMPORTTIME="1"))
+    for line in process.stderr:  # one a module, when it has been imported
+        if line.endswith("| signal\n"):
+            break
+    for line in process.stderr:
+        if "terminal" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    ended = finish(process)
+    assert (ended.returncode, ended.stdout) == (statusOf(script, signal.SIGINT), "") and "Traceback" not in ended.stderr

@@ -1,10 +1,10 @@
 """The transcripts of the post, line by line: in a pseudo-terminal as its reader has it, and without one."""
 import io
-import signal
 
 import pexpect
 import pytest
-from support.processes import EVENT, NOT_SET, QUESTION, READY, byPlayer, environment, events, matches, run, terminal
+from support.processes import EXIT, NOT_SET, QUESTION, READY, byPlayer, converse, environment, events, matches, run, terminal
+
 
 def screen(child):
     """Return all the lines that a pseudo-terminal showed, once its script has ended well."""
@@ -32,32 +32,27 @@ def start(ground):
 def test_oneByOne(ground, start):
     topic = ground.topic()
     child = start("runProducer", "-t", topic, env=environment(BOOTSTRAP_SERVERS=ground.bootstrap))
-    child.expect_exact(READY)
-    child.sendline()
+    converse(child, (READY, ""))
     for answer in ("Y", "", "x", "Y", "N"):
         child.expect_exact(QUESTION)
         child.sendline(answer)
         if answer == "Y":
             child.expect_exact("Message produced: ")
-    child.expect_exact("Press the enter key to exit")
-    child.sendline()
+    converse(child, (EXIT, ""))
     produced = ["Generating and publishing event", "Message produced: EVENT"]
     matches(screen(child), [READY, f"Bootstrap servers: {ground.bootstrap}", QUESTION + "Y", *produced, QUESTION,
-                            QUESTION + "x", QUESTION + "Y", *produced, QUESTION + "N", "Press the enter key to exit"])
+                            QUESTION + "x", QUESTION + "Y", *produced, QUESTION + "N", EXIT])
     assert sorted(events(child.session.getvalue())) == sorted(ground.values(topic))
 
 
 def test_loop(ground, start):
     topic = ground.topic()
     child = start("runProducer", "-t", topic, "-b", ground.bootstrap, "-l", "-e", 100, "-m", 1, "-x", 5, "-p", 10)
-    child.expect_exact(READY)
-    child.sendline()
-    child.expect_exact("Press the enter key to exit")
-    child.sendline()
+    converse(child, (READY, ""), (EXIT, ""))
     matches(screen(child), [
         "Running in a loop. Number loops: 100 Min latency: 1 Max latency: 5 Printing every 10:th message.", READY, NOT_SET,
         f"Bootstrap servers: {ground.bootstrap}", "Generating and publishing event in loop",
-        *["Message produced: EVENT"] * 11, "Finished publishing: 100 messages.", "Press the enter key to exit"])
+        *["Message produced: EVENT"] * 11, "Finished publishing: 100 messages.", EXIT])
     stored = sorted(ground.values(topic), key=lambda text: text[-29:])
     assert events(child.session.getvalue()) == [stored[0], *stored[9::10]]
 
@@ -65,16 +60,14 @@ def test_loop(ground, start):
 def test_consumerStartedFirst(ground, start):
     topic = ground.topic()
     consumer = start("runConsumer", "-t", topic, "-g", topic, env=environment(BOOTSTRAP_SERVERS=ground.bootstrap))
-    consumer.expect_exact(READY)
-    consumer.sendline()
+    converse(consumer, (READY, ""))
     consumer.expect_exact("Listening for events")
     produced = run("runProducer", "-t", topic, "-b", ground.bootstrap, "-l", "-e", 20, "-m", 0, "-x", 0, "-p", 1)
     for _ in range(20):
         consumer.expect_exact("Received message: ")
     consumer.expect_exact("\n")
     consumer.sendintr()
-    consumer.expect_exact("Press the enter key to exit the consume application.")
-    consumer.sendline()
+    converse(consumer, ("Press the enter key to exit the consume application.", ""))
     lines = screen(consumer)
     matches([line.replace("^C", "") for line in lines], [
         f"Bootstrap servers: {ground.bootstrap}", READY, f"Listening for events on topic: {topic}. Press Ctrl-C to exit.",
@@ -83,11 +76,11 @@ def test_consumerStartedFirst(ground, start):
 
 
 @pytest.mark.parametrize("arguments, expected", [
-    ([], [READY, NOT_SET, "Bootstrap servers: HOST", QUESTION, "Press the enter key to exit"]),
+    ([], [READY, NOT_SET, "Bootstrap servers: HOST", QUESTION, EXIT]),
     (["-l", "-e", 3, "-m", 1, "-x", 1, "-p", 2], [
         "Running in a loop. Number loops: 3 Min latency: 1 Max latency: 1 Printing every 2:th message.", READY, NOT_SET,
         "Bootstrap servers: HOST", "Generating and publishing event in loop", "Message produced: EVENT",
-        "Message produced: EVENT", "Finished publishing: 3 messages.", "Press the enter key to exit"])])
+        "Message produced: EVENT", "Finished publishing: 3 messages.", EXIT])])
 def test_producerWithoutTerminal(ground, arguments, expected):
     ended = run("runProducer", "-t", ground.topic(), "-b", ground.bootstrap, *arguments)
     matches(ended.stdout.split("\n"), [line.replace("HOST", ground.bootstrap) for line in expected] + [""])
@@ -106,59 +99,7 @@ def test_consumerWithoutTerminal(ground):
 
 def test_endOfInputAnswersEachQuestion(mock, start):
     child = start("runProducer", "-t", mock.topic(), "-b", mock.bootstrap)
-    for question in (READY, QUESTION, "Press the enter key to exit"):
+    for question in (READY, QUESTION, EXIT):
         child.expect_exact(question)
         child.sendeof()
-    assert screen(child) == [READY, NOT_SET, f"Bootstrap servers: {mock.bootstrap}", QUESTION, "Press the enter key to exit"]
-
-
-def test_embeddedBrokerIsReadFromAnotherTerminal(start):
-    for variable in ({}, {"BOOTSTRAP_SERVERS": "elsewhere:9092"}):
-        env = environment(**variable)
-        producer = start("runProducer", "-t", "gameplay", "-l", "-e", 5, "-m", 0, "-x", 0, "-p", 1, "--embedded", env=env)
-        producer.expect_exact(READY)
-        producer.sendline()
-        producer.expect(r"listens on (127\.0\.0\.1:\d+)")
-        producer.expect(r"python (runConsumer)\.py ([^\r]+)")
-        consume = producer.match[2].split()
-        producer.expect_exact("Press the enter key to exit")
-        consumed = run("runConsumer", *consume, "-e", 5, env=env)
-        assert byPlayer(events(consumed.stdout)) == byPlayer(events(producer.session.getvalue()))
-        producer.sendline()
-        assert "Finished publishing: 5 messages." in screen(producer)
-
-
-def test_embeddedOneByOne(start):
-    child = start("runProducer", "-t", "gameplay", "--embedded")
-    child.expect_exact(READY)
-    child.sendline()
-    child.expect_exact(QUESTION)
-    child.sendline("Y")
-    child.expect("Message produced: " + EVENT)
-    child.expect_exact(QUESTION)
-    child.send("N\n")
-    child.expect_exact("Press the enter key to exit")
-    child.sendline()
-    assert screen(child)[-1] == "Press the enter key to exit"
-
-
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-@pytest.mark.parametrize("question", [READY, QUESTION, "Press the enter key to exit"])
-def test_signalAtAQuestion(mock, start, question, number, status):
-    topic = mock.topic()
-    child = start("runProducer", "-t", topic, "-b", mock.bootstrap)
-    published = 0
-    for asked, answer in ((READY, ""), (QUESTION, "Y"), (QUESTION, "N"), ("Press the enter key to exit", "")):
-        child.expect_exact(asked)
-        if asked == question and (published or question == READY):
-            child.kill(number)
-            break
-        child.sendline(answer)
-        published += answer == "Y"
-    child.expect(pexpect.EOF)
-    child.close()
-    text = child.session.getvalue()
-    assert child.exitstatus == status and "Traceback" not in text
-    assert ("Finished publishing" not in text if question.startswith("Press the")
-            else f"\nFinished publishing: {published} messages.\r\n" in text)
-    assert mock.count(topic) == published
+    assert screen(child) == [READY, NOT_SET, f"Bootstrap servers: {mock.bootstrap}", QUESTION, EXIT]

@@ -65,14 +65,17 @@ def run(script, *arguments, **options):
     return finish(start(command(script, *arguments), **options))
 
 
-def runHere(script, *arguments):
-    """Run a script's main() in this process. Return its exit status; leave signals as they were."""
+def runHere(script, *arguments, **options):
+    """Run a script's main() in this process. Return its exit status; leave signals as they were.
+
+    options: of main().
+    """
     module = importlib.import_module(script)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     bounds = {name: getattr(gameplay, name) for name in gameplay.BOUNDS}
     try:
-        return module.main(list(map(str, arguments)))
+        return module.main(list(map(str, arguments)), **options)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -88,6 +91,13 @@ def terminal(script, *arguments, env=None, **options):
                           timeout=LIMIT, dimensions=(50, 300), **options)
     reaper.process(child.pid)
     return child
+
+
+def converse(child, *pairs):
+    """Wait for questions in a pseudo-terminal one after the other, and type their answers."""
+    for question, answer in pairs:
+        child.expect_exact(question)
+        child.sendline(answer)
 
 
 class Process:
@@ -148,6 +158,11 @@ def finished(output):
     return next(int(line.split()[2]) for line in output if line.startswith("Finished publishing: "))
 
 
+def complaints(lines):
+    """Return lines of standard error without the one that a broker causes who takes over a second at the end."""
+    return [line for line in lines if "acknowledgements; Ctrl-C gives up" not in line]
+
+
 def matches(lines, expected):
     """Compare lines with literal text, in which EVENT stands for an event."""
     assert len(lines) == len(expected), lines
@@ -161,16 +176,3 @@ def byPlayer(texts):
     for text in texts:
         players.setdefault(json.loads(text)["playerId"], []).append(text)
     return players
-
-
-class FakeTime:
-    """A clock that only the waits of the code under test move, each a little late."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def monotonic(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds + 0.0002

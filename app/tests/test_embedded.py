@@ -1,0 +1,43 @@
+"""--embedded: a broker inside the process of the producer, for whom Kafka is too much."""
+import contextlib
+import os
+import socket
+import sys
+
+import pytest
+from support.processes import EVENT, EXIT, QUESTION, READY, byPlayer, converse, environment, events, finish, start, terminal
+
+
+def isThere(server):
+    """Tell whether somebody takes connections at HOST:PORT."""
+    host, port = server.split(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("changes", [{}, {"BOOTSTRAP_SERVERS": "elsewhere:9092"}])
+def test_isReadByTheCommandThatItPrints(changes):
+    env = environment(PATH=os.path.dirname(sys.executable), **changes)
+    producer = terminal("runProducer", "-t", "gameplay", "-l", "-e", 5, "-m", 0, "-x", 0, "-p", 1, "--embedded", env=env)
+    converse(producer, (READY, ""))
+    producer.expect(r"runProducer: an embedded broker listens on (127\.0\.0\.1:\d+)")
+    server = producer.match[1]
+    producer.expect(r"runProducer: ([^\r]*runConsumer\.py [^\r]+)")
+    pasted = producer.match[1]
+    producer.expect_exact(EXIT)
+    assert isThere(server) and f"Bootstrap servers: {server}\r\n" in producer.before
+    consumer = finish(start(["/bin/bash", "-c", f"{pasted} -e 5"], env=env))
+    assert byPlayer(events(consumer.stdout)) == byPlayer(events(producer.before))
+    assert consumer.returncode == 0 and len(events(consumer.stdout)) == 5
+    producer.sendline()
+    producer.read()
+    assert producer.wait() == 0 and not isThere(server)
+
+
+def test_oneByOne():
+    producer = terminal("runProducer", "-t", "gameplay", "--embedded")
+    converse(producer, (READY, ""), (QUESTION, "Y"))
+    producer.expect("Message produced: " + EVENT)
+    converse(producer, (QUESTION, "N"), (EXIT, ""))
+    assert producer.read().strip() == "" and producer.wait() == 0

@@ -1,0 +1,71 @@
+"""The pace of a loop: when an event is due, and what --seed makes the same."""
+import datetime
+import itertools
+import json
+import random
+import statistics
+
+import pytest
+from support.processes import command, events, finish, start
+
+import pace
+
+
+class FakeTime:
+    """A clock that only waits move, each a little late."""
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds + 0.0002
+
+
+@pytest.mark.parametrize("least, longest", [(1, 1), (1, 3), (5, 5), (10, 50), (0, 1), (700, 800)])
+@pytest.mark.parametrize("delay", [0.0, 0.0004, 0.02, 9.0])
+def test_pausesAddUpWhateverDelaysAnEvent(monkeypatch, least, longest, delay):
+    monkeypatch.setattr(pace, "time", clock := FakeTime())
+    ours, pauses, due = pace.Pace(least, longest, random.Random(5)), random.Random(5), clock.now
+    for number in itertools.count():
+        if number % 100 == 7:
+            clock.sleep(delay)
+        for _ in range(ours.count(1000)):
+            assert due <= clock.now <= due + delay + 0.003  # late by one delay at most, never later and later
+            due += pauses.uniform(least, longest) / 1000
+        if number == 1000:
+            break
+        clock.sleep(max(ours.left(), 0))
+
+
+def test_noMoreAtOnceThanThereIsRoomFor(monkeypatch):
+    monkeypatch.setattr(pace, "time", clock := FakeTime())
+    ours = pace.Pace(10, 10, random.Random())
+    clock.sleep(1)
+    assert [ours.count(60), ours.count(60), ours.count(60)] == [60, 41, 0] and ours.left() > 0
+
+
+def spin(*runs):
+    """Run loops side by side. Return for each (its events without their times, when each was generated, in ms)."""
+    processes = [start(command("runProducer", "-t", "t", "--embedded", "-l", "-e", 30, "-p", 1, *flags)) for flags in runs]
+    for texts in [events(finish(process).stdout) for process in processes]:
+        times = [datetime.datetime.fromisoformat(json.loads(text)["eventTime"]).timestamp() * 1000 for text in texts]
+        assert len(times) == 30
+        yield [text.split(', "eventTime"')[0] for text in texts], times
+
+
+def test_seedGivesTheSamePauses():
+    """A busy machine makes an event late now and then. Other pauses lead further and further away."""
+    first, again, other = (times for _, times in spin(*(("--seed", seed, "-m", 0, "-x", 200) for seed in (7, 7, 8))))
+
+    def apart(times):
+        gaps = [later - earlier for earlier, later in zip(first, times)]
+        return statistics.median(abs(gap - statistics.median(gaps)) for gap in gaps)
+    assert apart(again) < 30 < apart(other)
+    assert 50 < (first[-1] - first[0]) / 29 < 150
+
+
+def test_seedGivesTheSameGameWhateverThePauses():
+    seeded = ("--seed", 42, "-m", 0, "-x", 0), ("--seed", 42, "-m", 1, "-x", 3), ("--seed", 42, "-m", 2, "-x", 2)
+    first, again, slower, other, free = (game for game, _ in spin(*seeded, ("--seed", 43, "-x", 0, "-m", 0), ("-m", 0, "-x", 0)))
+    assert first == again == slower and first != other != free

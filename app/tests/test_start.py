@@ -1,0 +1,137 @@
+"""The start: which server is used, and what is said where no broker, no topic or no leader is."""
+import contextlib
+import http.server
+import signal
+import socket
+import threading
+
+import pytest
+from support.kafka import freePort
+from support.processes import LIMIT, NOT_SET, Process, environment, run
+
+SCRIPTS = ["runProducer", "runConsumer"]
+
+
+@pytest.mark.parametrize("arguments, variable, file, typed", [
+    ([], "{good}", None, None),
+    (["-b", "localhost:1"], "{good}", None, "localhost:1"),
+    (["-b", "{good}"], "", None, None),
+    (["-b", "{good}"], None, None, None),
+    (["-X", "bootstrap.servers={good}"], "bad:1", None, None),
+    (["-b", "bad:2", "-X", "bootstrap.servers={good}"], "bad:1", None, "bad:2"),
+    (["-F", "{file}"], "bad:1", "# a comment\n\n bootstrap.servers = {good}\nsocket.keepalive.enable=true\n", None),
+    (["-F", "{file}"], "bad:1", "\ufeffbootstrap.servers={good}\r\n\r\n # as Windows writes it\r\n", None),
+    (["-F", "{file}", "-X", "metadata.broker.list={good}"], "bad:1", "bootstrap.servers=bad:3", None)])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_whichServer(mock, tmp_path, script, arguments, variable, file, typed):
+    """typed: the server of a -b that is not used."""
+    names = {"good": mock.bootstrap, "file": tmp_path / "kafka.properties"}
+    if file:
+        names["file"].write_bytes(file.format(**names).encode())
+    changes = {} if variable is None else {"BOOTSTRAP_SERVERS": variable.format(**names)}
+    topic = mock.topic()
+    mock.publish(topic, "one")
+    more = ["-g", topic, "-e", 1] if script == "runConsumer" else []
+    ended = run(script, "-t", topic, *(text.format(**names) for text in arguments), *more, env=environment(**changes))
+    assert f"Bootstrap servers: {mock.bootstrap}\n" in ended.stdout and ended.returncode == 0
+    assert (NOT_SET in ended.stdout) == (not variable)
+    assert ended.stderr == (f"{script}: -b {typed} is not used: -X, -F or BOOTSTRAP_SERVERS "
+                            "names the server\n" if typed else "")
+
+
+@pytest.mark.parametrize("typed, used", [("nowhere.invalid", "nowhere.invalid"), (" a.invalid:1 , [::1]:2,", "a.invalid:1,[::1]:2")])
+def test_listOfServers(typed, used):
+    with Process("runConsumer", "-t", "t", "-b", typed) as process:
+        process.until(f"Bootstrap servers: {used}\n")
+
+
+held = []  # connections that stay open
+
+
+@contextlib.contextmanager
+def server(answer):
+    """Serve TCP on loopback with a function of a connection, and yield HOST:PORT."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                connection = listener.accept()[0]
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+    yield "127.0.0.1:%d" % listener.getsockname()[1]
+    listener.close()
+
+
+def mute(connection):
+    held.append(connection)
+
+
+def hangUp(connection):
+    connection.close()
+
+
+def garbage(connection):
+    with contextlib.suppress(OSError):
+        connection.sendall(b"\x00\x00\x00\x04garbage" * 10)
+
+
+@pytest.fixture(scope="module")
+def tries():
+    """Both scripts against all that is no broker, at once, because each tries for ten seconds."""
+    with contextlib.ExitStack() as stack:
+        page = stack.enter_context(http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler))
+        stack.callback(page.shutdown)
+        page.RequestHandlerClass.log_message = lambda *_: None
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        addresses = {"closed": f"127.0.0.1:{freePort()}", "unresolvable": "nowhere.invalid:9092",
+                     "http": f"127.0.0.1:{page.server_port}",
+                     **{kind.__name__: stack.enter_context(server(kind)) for kind in (mute, hangUp, garbage)}}
+        yield {(script, kind): (stack.enter_context(Process(script, "-t", "t", "-b", address)), address)
+               for script in SCRIPTS for kind, address in addresses.items()}
+
+
+@pytest.mark.xdist_group("tries")  # so that one worker starts them, and only once
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("kind", ["closed", "unresolvable", "http", "mute", "hangUp", "garbage"])
+def test_serverThatIsNoBroker(tries, script, kind):
+    process, address = tries[script, kind]
+    assert process.end() == 1
+    assert len(process.err) == 2 and process.err[0].startswith(f"{script}: no Kafka broker at {address}: "), process.err
+    assert "docker ps" in process.err[1]
+    assert process.out[-1] == f"Bootstrap servers: {address}\n"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_missingTopic(strict, script):
+    ended = run(script, "-t", "missing", "-b", strict.bootstrap)
+    assert ended.returncode == 1
+    assert ended.stderr == (f"{script}: topic missing at {strict.bootstrap}: Broker: Unknown topic or partition\n"
+                            f"{script}: create it, ask for access to it, or name another with -t\n")
+
+
+def test_consumerCreatesNoTopic(kafka):
+    ended = run("runConsumer", "-t", "mistyped", "-b", kafka.bootstrap)
+    assert ended.returncode == 1 and "mistyped" not in kafka.admin.list_topics(timeout=LIMIT).topics
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("address", ["broker.nowhere.invalid:21003", "127.0.0.1:7"])
+def test_advertisedAddressWhereNobodyIs(script, address, elsewhere):
+    """The bootstrap address answers, and sends its clients on."""
+    bootstrap, topic = elsewhere[address]
+    ended = run(script, "-t", topic, "-b", bootstrap)
+    assert ended.returncode == 1
+    first, second = ended.stderr.splitlines()
+    assert first.startswith(f"{script}: {bootstrap} sent us on to {address}, where nobody answers for topic {topic}: ")
+    assert "advertised.listeners" in second
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stopWhileConnecting(script, number):
+    with server(mute) as address, Process(script, "-t", "t", "-b", address) as process:
+        process.until("Bootstrap servers")
+        process.send(number)
+        assert process.end() == (0 if (script, number) == ("runConsumer", signal.SIGINT) else 128 + number)
+        assert not any("Traceback" in line for line in process.err)
