@@ -30,19 +30,19 @@ def test_pausesAddUpWhateverDelaysAnEvent(monkeypatch, least, longest, delay):
     for number in itertools.count():
         if number % 100 == 7:
             clock.sleep(delay)
-        for _ in range(ours.count(1000)):
+        for _ in range(ours.take(1000)):
             assert due <= clock.now <= due + delay + 0.003  # late by one delay at most, never later and later
             due += pauses.uniform(least, longest) / 1000
         if number == 1000:
             break
-        clock.sleep(max(ours.left(), 0))
+        clock.sleep(ours.wait())
 
 
 def test_noMoreAtOnceThanThereIsRoomFor(monkeypatch):
     monkeypatch.setattr(pace, "time", clock := FakeTime())
     ours = pace.Pace(10, 10, random.Random())
     clock.sleep(1)
-    assert [ours.count(60), ours.count(60), ours.count(60)] == [60, 41, 0] and ours.left() > 0
+    assert [ours.take(60), ours.take(60), ours.take(60)] == [60, 41, 0] and ours.wait() > 0
 
 
 def spin(*runs):

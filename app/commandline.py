@@ -1,34 +1,26 @@
 """The command line: the flags that both scripts have, the types of flags, and the server."""
 import argparse
-import contextlib
 import os
 import re
 
 DEFAULT_SERVER = "localhost:9092"
-SERVER_NAMES = "bootstrap.servers", "metadata.broker.list"  # librdkafka knows the server by both
-NO_TEXT = re.compile(r".*_cb|on_commit|on_delivery|logger|default\.topic\.config")
 SERVER_HELP = """\
 The server is the first of these that is set: -X bootstrap.servers=...,
-the same property in the file of -F, the environment variable
-BOOTSTRAP_SERVERS (the container has it), -b, the default of -b."""
+the same in the file of -F, the environment variable BOOTSTRAP_SERVERS
+(the container has it), -b, the default of -b."""
 
 
 def number(kind, least):
     """Return an argparse type: a number of a kind, int or float, from least to 2^63 - 1."""
     def convert(text):
-        with contextlib.suppress(ValueError):
+        try:
             if least <= kind(text) < 2 ** 63:
                 return kind(text)
+        except ValueError:
+            pass
         name = "whole number" if kind is int else "number"
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a {name} of at least {least}")
     return convert
-
-
-def utf8(value):
-    """Argparse type: text that librdkafka can take. The error does not repeat it."""
-    if not re.fullmatch(r"[^\0\ud800-\udfff]*", value):
-        raise argparse.ArgumentTypeError("this is not text in UTF-8")
-    return value
 
 
 def topicName(text):
@@ -53,14 +45,10 @@ def serverList(text):
 def keyValue(text):
     """Argparse type: KEY=VALUE as a pair. It may hold a password: no error repeats it."""
     key, equals, value = (part.strip() for part in text.partition("="))
-    if not equals or not re.fullmatch(r"[a-z0-9._]+", key):
-        raise argparse.ArgumentTypeError(
-            "a property is KEY=VALUE, such as security.protocol=SASL_SSL")
-    if NO_TEXT.fullmatch(key):
-        raise argparse.ArgumentTypeError(f"{key} cannot be set: its value is a function, not text")
-    utf8(value)
-    if key in SERVER_NAMES:
-        return SERVER_NAMES[0], serverList(value)
+    if not equals or not re.fullmatch(r"(?!on_)[a-z0-9._]+", key):
+        raise argparse.ArgumentTypeError("a property is KEY=VALUE, such as linger.ms=5")
+    if key in ("bootstrap.servers", "metadata.broker.list"):  # the library knows both names
+        return "bootstrap.servers", serverList(value)
     return key, value
 
 
@@ -69,16 +57,16 @@ def propertyFile(path):
     place, pairs = path, []
     try:
         with open(path, encoding="utf-8-sig") as file:
-            for count, line in enumerate(file.read(1000000).split("\n"), 1):
+            for count, line in enumerate(file.read(1000000).split("\n"), 1):  # some have no end
                 place = f"{path}, line {count}"
                 if line.strip() and not line.strip().startswith("#"):
                     pairs.append(keyValue(line))
-        return pairs
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{place}: {error}")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not text in UTF-8"
         raise argparse.ArgumentTypeError(f"{path}: {reason}")
+    return pairs
 
 
 def createParser(name, purpose, examples):
@@ -93,44 +81,30 @@ def createParser(name, purpose, examples):
                        help=f"bootstrap server (default: {DEFAULT_SERVER})")
     group.add_argument("-X", "--property", action="append", default=[], type=keyValue,
                        metavar="KEY=VALUE",
-                       help="set any librdkafka property; may be repeated; put passwords "
-                            "into the file of -F instead")
-    group.add_argument("-F", "--config", action="append", default=[], type=propertyFile,
+                       help="set any librdkafka property; passwords are better kept in -F")
+    group.add_argument("-F", "--config", action="extend", default=[], type=propertyFile,
                        metavar="FILE",
-                       help="read such properties from a file: key=value a line, # comments")
+                       help="a file of such properties: key=value a line, # comments")
     return parser, group
 
 
-def parse(parser, argv, console):
-    """Return the parsed arguments, and have the console hide secrets. Exit with a usage error.
-
-    Their attribute given has what -F and -X say, {key: value}.
-    """
-    args, rest = parser.parse_known_args(argv)
-    if rest:  # not repeated: after "sasl.password= word" one of them is the password
-        parser.error(f"{len(rest)} unknown or extra arguments; a value with blanks needs quotes")
-    args.given = dict([pair for pairs in args.config for pair in pairs] + args.property)
-    for key, value in args.given.items():
-        if re.search(r"password|passphrase|secret|oauthbearer\.config|\.pem$", key):
-            console.secrets |= {value, *value.split()} - {""}
-    return args
-
-
-def serverOf(parser, args):
-    """Return the server by the environment variable, by -b or by default."""
+def properties(parser, args):
+    """Return what -F and -X say, {key: value}, with the server. Exit with a usage error."""
+    given = dict(args.config + args.property)
     variable = os.environ.get("BOOTSTRAP_SERVERS")
     try:
-        return serverList(variable) if variable else args.bootstrap or DEFAULT_SERVER
+        server = serverList(variable) if variable else args.bootstrap or DEFAULT_SERVER
     except argparse.ArgumentTypeError as error:
         parser.error(f"environment variable BOOTSTRAP_SERVERS: {error}")
+    return {"bootstrap.servers": server, **given}
 
 
-def tellServers(args, servers, console):
-    """Tell the user which servers are used, and whether -b is not."""
+def sayServers(args, servers, terminal):
+    """Say which servers are used, and tell the user where -b is not."""
     if not os.environ.get("BOOTSTRAP_SERVERS") and servers == (args.bootstrap or DEFAULT_SERVER):
-        console.say("BOOTSTRAP_SERVERS environment variable not set. "
-                    "Using commandline argument for bootstrap server.")
-    console.say(f"Bootstrap servers: {servers}")
+        terminal.say("BOOTSTRAP_SERVERS environment variable not set. "
+                     "Using commandline argument for bootstrap server.")
+    terminal.say(f"Bootstrap servers: {servers}")
     if args.bootstrap not in (None, servers):
-        console.note(f"-b {args.bootstrap} is not used: "
-                     "-X, -F or BOOTSTRAP_SERVERS names the server")
+        terminal.tell(f"-b {args.bootstrap} is not used: "
+                      "-X, -F or BOOTSTRAP_SERVERS names the server")
