@@ -4,6 +4,7 @@ import os
 import random
 import re
 import signal
+import sys
 from collections import Counter
 
 import pytest
@@ -11,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import NewPartitions, NewTopic
 from support.kafka import waitFor
 from support.mockCluster import OFFSET_COMMIT
-from support.processes import LIMIT, Process, command, consumerOf, environment, events, run, start
+from support.processes import LIMIT, Process, command, consumerOf, environment, events, finish, run, start
 
 HOSTILE = {
     b"": "", b"plain": "plain", b"\xff\xfe": "\\xff\\xfe", b"\x1b[2J\x1b]0;title\x07": "\\x1b[2J\\x1b]0;title\\x07",
@@ -21,6 +22,17 @@ HOSTILE = {
     "\u6771\u4eac".encode() + b"\xe5\xa4 \n": "\u6771\u4eac\\xe5\\xa4 \\n", "a\u2066b\u2069c\x9bd".encode(): "a\\u2066b\\u2069c\\x9bd",
     **{text.encode(): text for text in ("\u6771\u4eac\u3000\u5927\u962a", "1\u00a0000", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f680",
                                         "C:\\new", "\ufeffa")}}
+BROKEN = """
+import sys
+import confluent_kafka
+
+class Broken(confluent_kafka.Consumer):
+    def store_offsets(self, *_args, **_options):
+        raise confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._STATE, "why"))
+confluent_kafka.Consumer = Broken
+import runConsumer
+sys.exit(runConsumer.main(sys.argv[1:]))
+"""
 
 
 def consume(ground, topic, *arguments, **options):
@@ -115,6 +127,13 @@ def test_whatNobodyCouldReadIsShownByTheNextStart(mock):
         ended = consume(mock, topic, "-e", 1, stdout=full)
     assert ended.returncode == 1 and "standard output is gone" in ended.stderr
     assert mock.stored(topic, topic) is None
+
+
+def test_errorOfTheLibraryIsOneLine(mock):
+    topic = mock.topic()
+    mock.publish(topic, "one")
+    ended = finish(start([sys.executable, "-c", BROKEN, *consumerOf(mock, topic)[1:]]))
+    assert (ended.returncode, ended.stderr) == (1, "runConsumer: why\n")
 
 
 def test_newGroupBeginsAtTheEndIfAsked(mock):

@@ -104,7 +104,8 @@ def test_anotherConsumerHasBeenThereMeanwhile(faultyMock):
 @pytest.mark.parametrize("request_, error", [
     (JOIN_GROUP, "INCONSISTENT_GROUP_PROTOCOL"), (JOIN_GROUP, "GROUP_MAX_SIZE_REACHED"),
     (JOIN_GROUP, "INVALID_SESSION_TIMEOUT"), (FIND_COORDINATOR, "GROUP_AUTHORIZATION_FAILED"),
-    (FETCH, "TOPIC_AUTHORIZATION_FAILED")])
+    (FETCH, "TOPIC_AUTHORIZATION_FAILED"), (OFFSET_COMMIT, "GROUP_AUTHORIZATION_FAILED"),
+    *[(request_, "FENCED_INSTANCE_ID") for request_ in (JOIN_GROUP, HEARTBEAT, OFFSET_COMMIT)]])
 def test_refusalThatWaitingDoesNotMend(faultyMock, request_, error):
     error = KafkaError(getattr(KafkaError, error))
     faultyMock.cluster.refuse(request_, error.code())
@@ -167,3 +168,39 @@ def test_leavingThatCannotStore(faultyMock):
     ended = run(*consumerOf(faultyMock, "topic", "-e", 1))
     assert (ended.returncode, events(ended.stdout)) == (0, ["one"])
     assert ended.stderr.endswith(AGAIN) and ended.stderr.count("\n") == 1
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_twoOfTheSameName(kafka4, protocol):
+    topic = kafka4.topic()
+    kafka4.publish(topic, "one")
+    arguments = consumerOf(kafka4, topic, "-X", "group.instance.id=one", "-X", f"group.protocol={protocol}")
+    with Process(*arguments) as first:
+        first.until("Received message")
+        with Process(*arguments) as second:
+            waitFor(lambda: first.err or second.err, "a refusal")
+            ends, stays = (first, second) if first.err else (second, first)
+            refused(ends.end(), ends.err, "nstance", topic)
+            stays.send(signal.SIGINT)
+            assert (stays.end(), stays.err) == (0, [])
+
+
+@pytest.mark.parametrize("protocol, text", [("classic", None), ("consumer", "nstance")])
+def test_killedAndStartedAgainUnderItsName(kafka4, protocol, text):
+    """Kafka 4 keeps its place for 45 s."""
+    topic = kafka4.topic()
+    kafka4.publish(topic, "one", partition=0)
+    arguments = consumerOf(kafka4, topic, "-X", "group.instance.id=one", "-X", f"group.protocol={protocol}")
+    with Process(*arguments) as killed:
+        waitFor(lambda: kafka4.stored(topic, topic), "its offset")
+    kafka4.publish(topic, "two", partition=0)
+    with Process(*arguments, "-e", 1) as again:
+        status = again.end()
+    if text:
+        refused(status, again.err, text, topic)
+    else:
+        assert (status, again.err, killed.shown() + again.shown()) == (0, [], ["one", "two"])
+
+
+def test_assignorThatTheClusterDoesNotKnow(kafka4):
+    topic = kafka4.topic()
+    with Process(*consumerOf(kafka4, topic, "-X", "group.protocol=consumer", "-X", "group.remote.assignor=nosuch")) as process:
+        refused(process.end(), process.err, "assignor", topic)

@@ -4,7 +4,10 @@ import signal
 from collections import Counter
 
 import pytest
+from confluent_kafka import KafkaError
+from support.forwarder import Forwarder
 from support.kafka import waitFor
+from support.mockCluster import PRODUCE
 from support.pairs import goOn, loopOn, pair
 from support.processes import LIMIT, Process, byPlayer, consumerOf, finished, outlast, run
 
@@ -78,6 +81,34 @@ def test_reasonIsNotOneOfAnOutageThatIsOver(faultyMock):
         for process in producer, consumer:
             waitFor(lambda: len(said(process)) > 2, "the next outage", LIMIT)  # noqa: B023
             assert "refused" not in process.err[-1] and "Disconnected" not in process.err[-1]
+
+
+def refuse(ground):
+    """Have the broker take no events. Return what ends that."""
+    ground.cluster.refuse(PRODUCE, KafkaError.NOT_ENOUGH_REPLICAS)
+    return lambda: ground.cluster.accept(PRODUCE)
+
+
+def swallow(ground):
+    """Have large packets get lost on the way to the broker. Return what ends that."""
+    ground.forwarder.most = 1400
+    return lambda: setattr(ground.forwarder, "most", 65536)
+
+
+@pytest.mark.parametrize("fault", [refuse, swallow])
+def test_brokerThatTakesNothing(faultyMock, fault):
+    """It answers all else."""
+    faultyMock.forwarder = Forwarder(int(faultyMock.bootstrap.split(":")[1]))
+    faultyMock.cluster.advertise(*faultyMock.forwarder.bootstrap.split(":"))
+    with pair(faultyMock.forwarder, "topic") as (producer, consumer):
+        heal = fault(faultyMock)
+        producer.until("the broker acknowledges nothing")
+        heal()
+        producer.until("the broker acknowledges again after")
+        goOn(producer, consumer)
+        producer.send(signal.SIGINT)
+        assert producer.end() == 130
+    assert said(producer) == ["the broker acknowledges nothing", "the broker acknowledges again"] and said(consumer) == []
 
 
 @pytest.mark.parametrize("age, lost", [(1000, False), (900000, True)])
@@ -194,3 +225,18 @@ def test_tooLarge(faultyKafka):
     assert ended.returncode == 1 and faultyKafka.count(topic) == 0
     assert ended.stderr == "runProducer: 100 produced, 0 delivered, 100 failed: Broker: Message size too large\n"
     assert "Finished publishing: 0 messages." in ended.stdout and "Message produced" not in ended.stdout
+
+
+def test_topicDeletedUnderWay(faultyKafka):
+    topic = faultyKafka.topic()
+    with Process(*loopOn(faultyKafka, topic, "-X", "allow.auto.create.topics=false")) as producer, \
+            Process(*consumerOf(faultyKafka, topic)) as consumer:
+        producer.until("Message produced")
+        consumer.until("Received message")
+        faultyKafka.admin.delete_topics([topic])[topic].result(LIMIT)
+        producer.until("the broker acknowledges nothing")
+        for process, status in ((producer, 1), (consumer, 0)):
+            process.send(signal.SIGINT)
+            assert process.end() == status
+    count, *more = [int(word) for word in producer.err[-1].split() if word.isdigit()]
+    assert more[0] == finished(producer.out) and more[1] == count - more[0] > 0

@@ -5,10 +5,10 @@ import threading
 
 
 class Forwarder:
-    """A TCP port that leads to another one, which may change."""
+    """A TCP port that leads to another one, which may change, as may the most bytes that get through at once."""
 
     def __init__(self, port):
-        self.target, self.listener = port, socket.create_server(("127.0.0.1", 0))
+        self.target, self.listener, self.most = port, socket.create_server(("127.0.0.1", 0)), 65536
         self.bootstrap = "127.0.0.1:%d" % self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -26,8 +26,11 @@ class Forwarder:
 
     def copy(self, source, target):
         with contextlib.suppress(OSError):
+            lost = False  # of a connection: what follows a lost packet waits for it
             while data := source.recv(65536):
-                target.sendall(data)
+                lost = lost or len(data) > self.most
+                if not lost:
+                    target.sendall(data)
         for end in source, target:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

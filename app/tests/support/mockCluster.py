@@ -57,6 +57,10 @@ class MockCluster:
         if failed:
             raise RuntimeError(f"{name}{arguments}: {failed}")
 
+    def advertise(self, host, port):
+        """Have the first broker send its clients to an address."""
+        self.library.rd_kafka_mock_broker_set_host_port(self.cluster, ctypes.c_int32(1), host.encode(), int(port))
+
     def topic(self, name, partitions=4, replicas=1):
         """Create a topic. Partition n is led by broker 1 + n modulo the number of brokers."""
         self.call("topic_create", name, partitions, replicas)
