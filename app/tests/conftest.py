@@ -6,9 +6,9 @@ import sys
 
 import pytest
 from support.grounds import Ground, apache, requireKafka
-from support.kafka import QUICK, ApacheKafka, ApacheKafka4
+from support.kafka import QUICK, ApacheKafka, ApacheKafka4, waitFor
 from support.mockCluster import MockCluster
-from support.processes import finish, start
+from support.processes import LIMIT, finish, start
 from support.stack import Stack, missing
 
 PR_SET_PDEATHSIG = 1  # of Linux: the signal to get when the parent dies
@@ -149,6 +149,7 @@ def threeBrokers(threeBrokersOfSession):
             broker.resume()
         else:
             broker.start()
+    waitFor(lambda: len(threeBrokersOfSession.admin.list_topics(timeout=LIMIT).brokers) == 3, "all to be known", LIMIT)
     return threeBrokersOfSession
 
 

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import KafkaError
 from support.kafka import waitFor
 from support.mockCluster import FETCH, FIND_COORDINATOR, HEARTBEAT, JOIN_GROUP, OFFSET_COMMIT
-from support.processes import Process, byPlayer, consumerOf, events, outlast, run
+from support.processes import LIMIT, Process, byPlayer, consumerOf, events, outlast, run
 
 SHORT = "-X", "session.timeout.ms=2000"  # the mock's groups wait as long for a member before each change
 AGAIN = ": the events shown last may be shown again by the next start\n"
@@ -190,7 +190,7 @@ def test_killedAndStartedAgainUnderItsName(kafka4, protocol, text):
     kafka4.publish(topic, "one", partition=0)
     arguments = consumerOf(kafka4, topic, "-X", "group.instance.id=one", "-X", f"group.protocol={protocol}")
     with Process(*arguments) as killed:
-        waitFor(lambda: kafka4.stored(topic, topic), "its offset")
+        waitFor(lambda: kafka4.stored(topic, topic), "its offset", LIMIT)
     kafka4.publish(topic, "two", partition=0)
     with Process(*arguments, "-e", 1) as again:
         status = again.end()

@@ -43,7 +43,7 @@ def goOn(*processes, within=LIMIT):
         return [(process.process.args, process.err) for process in processes if isSilent(process)]
     with contextlib.suppress(TimeoutError):
         waitFor(lambda: not silent(), "more events", within)
-    assert silent() == []
+    assert silent() == [], silent()
 
 
 def reconcile(ground, topic, producer, *consumers):
