@@ -240,3 +240,14 @@ def test_topicDeletedUnderWay(faultyKafka):
             assert process.end() == status
     count, *more = [int(word) for word in producer.err[-1].split() if word.isdigit()]
     assert more[0] == finished(producer.out) and more[1] == count - more[0] > 0
+
+
+@pytest.mark.parametrize("longest, fault", [(0, lambda *_: None), (1, stopAndStart)])
+def test_topicOfSmallBatches(faultyKafka, longest, fault):
+    """The second time, some thousand events wait for a broker that takes seconds to start."""
+    topic = faultyKafka.topic(max_message_bytes=262144)
+    with Process(*loopOn(faultyKafka, topic, "-e", 20000, "-m", 0, "-x", longest)) as producer:
+        producer.until("Message produced")
+        fault(faultyKafka.cluster, producer)
+        assert producer.end() == 0 and finished(producer.out) == 20000
+    assert Counter(producer.shown()) == Counter(faultyKafka.values(topic)) and len(set(producer.shown())) == 20000
