@@ -1,8 +1,6 @@
 """--embedded: a broker inside the process of the producer, for whom Kafka is too much."""
 import contextlib
-import os
 import socket
-import sys
 
 import pytest
 from support.processes import EVENT, EXIT, QUESTION, READY, byPlayer, converse, environment, events, finish, start, terminal
@@ -18,7 +16,7 @@ def isThere(server):
 
 @pytest.mark.parametrize("changes", [{}, {"BOOTSTRAP_SERVERS": "elsewhere:9092"}])
 def test_isReadByTheCommandThatItPrints(changes):
-    env = environment(PATH=os.path.dirname(sys.executable), **changes)
+    env = environment(PATH="/nowhere", **changes)  # no python there
     producer = terminal("runProducer", "-t", "gameplay", "-l", "-e", 5, "-m", 0, "-x", 0, "-p", 1, "--embedded", env=env)
     converse(producer, (READY, ""))
     producer.expect(r"runProducer: an embedded broker listens on (127\.0\.0\.1:\d+)")
