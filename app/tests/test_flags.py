@@ -122,6 +122,18 @@ def test_wrongVariable(usageError, monkeypatch, script, value):
     assert "environment variable BOOTSTRAP_SERVERS" in usageError(script, ["-t", "t"])
 
 
+@pytest.mark.parametrize("script, key, value", [
+    *((script, "error_cb", "x") for script in SCRIPTS), ("runProducer", "delivery.report.only.error", "true"),
+    ("runProducer", "test.mock.num.brokers", "3"), ("runConsumer", "enable.auto.offset.store", "true")])
+def test_propertyThatTheScriptSetsItself(mock, script, key, value):
+    topic = mock.topic()
+    mock.publish(topic, "one")
+    more = ["-l", "-e", 5, "-m", 0, "-x", 0] if script == "runProducer" else ["-g", topic, "-e", 1]
+    ended = run(script, "-t", topic, "-b", mock.bootstrap, *more, "-X", f"{key}={value}")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Finished publishing: 5 messages." in ended.stdout or "Received message: one" in ended.stdout
+
+
 SECRET = "hunter2"
 WITH_SECRET = [f"sasl.password {SECRET}", f"sasl.password:{SECRET}", SECRET, f"sasl.passwrod={SECRET}", f"Sasl.Password={SECRET}",
                f"bootstrap.servers=user:{SECRET}@host:1", f"sasl.password:{SECRET}=x",
