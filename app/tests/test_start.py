@@ -1,14 +1,17 @@
 """The start: which server is used, and what is said where no broker, no topic or no leader is."""
 import contextlib
+import ctypes
 import http.server
 import signal
 import socket
+import subprocess
 import threading
 
 import pytest
 from support.kafka import freePort
 from support.processes import LIMIT, NOT_SET, Process, environment, run
 
+CLONE_NEWUTS = 0x04000000  # of Linux: a host name of one's own
 SCRIPTS = ["runProducer", "runConsumer"]
 
 
@@ -43,6 +46,24 @@ def test_whichServer(mock, tmp_path, script, arguments, variable, file, typed):
 def test_listOfServers(typed, used):
     with Process("runConsumer", "-t", "t", "-b", typed) as process:
         process.until(f"Bootstrap servers: {used}\n")
+
+
+def rename():
+    """Give this process a host name of its own, in Latin-1."""
+    libc = ctypes.CDLL(None)
+    assert libc.unshare(CLONE_NEWUTS) == 0 and libc.sethostname(b"caf\xe9", 4) == 0
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_hostNameThatIsNotUtf8(mock, script):
+    topic = mock.topic()
+    mock.publish(topic, "one")
+    more = ["-l", "-e", 1] if script == "runProducer" else ["-g", topic, "-e", 1]
+    try:
+        ended = run(script, "-t", topic, "-b", mock.bootstrap, *more, preexec_fn=rename)
+    except subprocess.SubprocessError:
+        pytest.skip("only root on Linux can give a process a host name of its own")
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 held = []  # connections that stay open
