@@ -1,5 +1,6 @@
 """Stopping: what a signal leaves time for, what is said at the end, and the exit status."""
 import contextlib
+import importlib
 import os
 import re
 import signal
@@ -173,3 +174,19 @@ def test_ctrlCWhilePythonImports(script):
     process.send_signal(signal.SIGINT)
     ended = finish(process)
     assert (ended.returncode, ended.stdout) == (statusOf(script, signal.SIGINT), "") and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("script, arguments", [
+    ("runProducer", ["-l", "-e", 5, "-m", 0, "-x", 0]), ("runProducer", ["-e", "x"]), ("runConsumer", ["-e", 1]), ("runConsumer", ["-e", "x"])])
+def test_handlersOfOurCallerAreGivenBack(mock, script, arguments):
+    """main() may be called by somebody's own program, which goes on."""
+    topic = mock.topic()
+    mock.publish(topic, "one")
+    handlers = {number: lambda *_: None for number in SIGNALS}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        importlib.import_module(script).main(["-t", topic, "-b", mock.bootstrap, *map(str, arguments)])
+        assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
