@@ -3,6 +3,7 @@ import json
 import re
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 
 import pytest
@@ -28,7 +29,10 @@ def test_writtenServices(written):
     assert all(services.keys() >= service.get("depends_on", {}).keys() for service in services.values())
     assert all(services[name]["healthcheck"]["test"] for name in CHECKED)
     assert all(services[name]["restart"] == "unless-stopped" for name in ("zookeeper", "broker"))
-    assert services["event-gen"]["init"] is True
+    assert services["event-gen"]["init"] is True and "command" not in services["event-gen"]  # the image's own will do
+    assert all(service["security_opt"] == ["no-new-privileges:true"] and service["cap_drop"] == ["ALL"]
+               for service in services.values())
+    assert services["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_READONLY"] == "${UI_READONLY:-true}"
 
 
 def test_writtenImagesArePinned(written):
@@ -39,7 +43,7 @@ def test_writtenImagesArePinned(written):
     assert len(base) == 1
     assert len({image.partition(":")[2] for image in images.values() if image.startswith("confluentinc/")}) == 1
     assert set(re.findall(r"\$\{?(\w+)", COMPOSE.read_text())) == {
-        "CONFLUENT_TAG", "BROKER_PORT", "UI_PORT", "ZOOKEEPER_PORT"}
+        "CONFLUENT_TAG", "BROKER_PORT", "UI_PORT", "UI_READONLY", "ZOOKEEPER_PORT"}
 
 
 def test_writtenPortsAreOnLoopback(written):
@@ -52,7 +56,7 @@ def test_writtenPortsAreOnLoopback(written):
 def test_writtenDockerfile():
     steps = [line.split() for line in DOCKERFILE.read_text().split("\n") if line[:1].isalpha()]
     assert [rest for step, *rest in steps if step == "WORKDIR"][-1] == ["/app"]
-    assert steps[-1][0] == "USER" and steps[-1][1].split(":")[0] not in ("root", "0")
+    assert [step for step, *_ in steps[-2:]] == ["USER", "CMD"] and steps[-2][1].split(":")[0] not in ("root", "0")
     assert not re.search("--mount|--chmod|<<", DOCKERFILE.read_text())  # which Docker's older builder does not know
 
 
@@ -76,19 +80,32 @@ def test_topic(stack):
     assert stack.ground.admin.describe_configs([topic])[topic].result(LIMIT)["retention.ms"].value == "86400000"
 
 
+def askUi(stack, path, method="GET"):
+    """Ask Kafka UI for a page, and return the answer."""
+    request = urllib.request.Request(f"http://localhost:{stack.uiPort}{path}", method=method)
+    return urllib.request.urlopen(request, timeout=LIMIT)
+
+
 def test_kafkaUi(stack):
-    def get(path):
-        return urllib.request.urlopen(f"http://localhost:{stack.uiPort}{path}", timeout=LIMIT)
-    assert b"UP" in get("/actuator/health").read()
-    clusters = get("/api/clusters")
-    if clusters.headers.get_content_type() == "application/json":  # an image that only stands in for it has no API
-        assert [cluster["name"] for cluster in json.load(clusters)] == ["local"]
-        waitFor(lambda: b'"gameplay"' in get("/api/clusters/local/topics").read(), "the topic in Kafka UI", LIMIT)
+    assert b"UP" in askUi(stack, "/actuator/health").read()
+
+
+def test_kafkaUiIsToLookAtOnly(stack):
+    clusters = askUi(stack, "/api/clusters")
+    if clusters.headers.get_content_type() != "application/json":
+        pytest.skip("the image only stands in for Kafka UI: it has no API")
+    assert [cluster["name"] for cluster in json.load(clusters)] == ["local"]
+    waitFor(lambda: b'"gameplay"' in askUi(stack, "/api/clusters/local/topics").read(), "the topic in Kafka UI", LIMIT)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        askUi(stack, "/api/clusters/local/topics/gameplay", "DELETE")
+    assert refused.value.code == 405  # what it answers where a cluster is read-only
+    test_topic(stack)
 
 
 def test_container(stack):
     listing = stack.execute("sh", "-c", "pwd; ls -A")
-    assert listing.stdout.split() == ["/app", *sorted(["cluster", "requirements.txt", "terminal", *(path.name for path in APP.glob("*.py"))])]
+    rooms = {path.relative_to(APP).parts[0] for path in APP.rglob("*.py")} - {"benchmark", "tests"}
+    assert listing.stdout.split() == ["/app", *sorted(rooms | {"requirements.txt"})]
     assert stack.execute("id", "-u").stdout.strip() != "0"
 
 
@@ -150,22 +167,82 @@ def test_fromTheHost(stack):
     assert set(events(produced.stdout)) <= set(events(consumed.stdout))
 
 
-def test_stopOfTheContainerUnderALoop(stack):
-    before = stack.count()
-    command = "python", "runProducer.py", "-t", "gameplay", "-l", "-e", "0", "-m", "1", "-x", "1"
-    producer = subprocess.Popen(["docker", "exec", stack.name("event-gen"), *command], text=True,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        waitFor(lambda: stack.count() > before, "the first events", LIMIT)
-        done("stop", stack.name("event-gen"))
-        out, err = producer.communicate(timeout=LIMIT)
-    finally:
-        producer.kill()
-        done("start", stack.name("event-gen"))
+class Background:
+    """A command in a container, by docker exec without a terminal."""
+
+    def __init__(self, folder, container, *command):
+        """folder: gets what it prints."""
+        self.streams = [folder / f"{command[1]}.{name}" for name in ("out", "err")]
+        with self.streams[0].open("w") as out, self.streams[1].open("w") as err:
+            self.process = subprocess.Popen(["docker", "exec", container, *command], stdin=subprocess.DEVNULL,
+                                            stdout=out, stderr=err)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def printed(self):
+        """Return what it has printed on standard output and standard error."""
+        return [path.read_text() for path in self.streams]
+
+    def until(self, text):
+        """Wait until it has printed a text on standard output."""
+        waitFor(lambda: text in self.printed()[0] or self.process.poll() is not None, f"{text!r}", LIMIT)
+        assert text in self.printed()[0], self.printed()
+
+    def stopped(self):
+        """Wait for its end, which has to be that by SIGTERM; return what it printed."""
+        assert self.process.wait(LIMIT) == 128 + signal.SIGTERM, self.printed()
+        return self.printed()
+
+
+def checkCount(out, err):
+    """Require that a loop was stopped, and nothing failed. Return how many events it delivered."""
     count = finished(out.split("\n"))
-    assert count == stack.count() - before
-    assert err == f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by SIGTERM\n"
-    assert producer.returncode == 128 + signal.SIGTERM
+    assert err.splitlines()[-1] == f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by SIGTERM"
+    return count
+
+
+LOOP = "python", "runProducer.py", "-t", "gameplay", "-l", "-e", "0", "-m", "1", "-x", "1"
+LISTEN = "python", "runConsumer.py", "-t", "gameplay", "-g", "stopped"
+
+
+def test_stopOfTheStackUnderTheScripts(stack, tmp_path):
+    stack.clear()
+    try:
+        with Background(tmp_path, stack.name("event-gen"), *LOOP) as producer, \
+                Background(tmp_path, stack.name("event-gen"), *LISTEN) as consumer:
+            consumer.until("Received message: ")
+            stack.compose("stop")
+            out, err = producer.stopped()
+            shown, said = consumer.stopped()
+    finally:
+        stack.compose("start")
+    waitFor(stack.whole, "the stack to be whole again", LIMIT)
+    count = checkCount(out, err)
+    assert (count, said, err.count("\n")) == (stack.count(), "", 1)
+    shown = events(shown)
+    if len(shown) < count:  # what was published while the consumer left
+        shown += events(stack.execute(*LISTEN, "-e", str(count - len(shown)), "--timeout", "60").stdout)
+    assert sorted(shown) == sorted(stack.ground.values("gameplay"))
+
+
+@pytest.mark.parametrize("options", [[], ["--init"]], ids=["plain", "init"])
+def test_imageByItself(stack, tmp_path, options):
+    image = f"{stack.project}-event-gen"
+    ended = docker("run", "--rm", *options, image, *"python runProducer.py -t gameplay -l -e 10 --embedded".split())
+    assert ended.returncode == 0 and "Finished publishing: 10 messages.\n" in ended.stdout
+    container = done("run", "-d", *options, image).strip()
+    try:
+        with Background(tmp_path, container, *LOOP, "--embedded") as producer:
+            producer.until("Message produced: ")
+            done("stop", container)
+            assert checkCount(*producer.stopped()) > 0
+    finally:
+        docker("rm", "-f", container)
 
 
 @pytest.mark.parametrize("commands", [["restart"], ["stop", "start"]], ids=" ".join)
@@ -196,9 +273,8 @@ def test_deletedTopicComesBack(stack):
 
 
 def test_rightsAndLogs(stack):
-    [found] = json.loads(done("inspect", stack.name("event-gen")))
-    assert found["HostConfig"]["CapDrop"] == ["ALL"]
-    assert found["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"]
     for service in SERVICES:
         [found] = json.loads(done("inspect", stack.name(service)))
+        assert found["HostConfig"]["CapDrop"] == ["ALL"]
+        assert found["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"]
         assert found["HostConfig"]["LogConfig"]["Config"]["max-size"] == "10m"
