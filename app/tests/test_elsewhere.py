@@ -1,9 +1,7 @@
-"""The section "Reading it elsewhere" of README.md: each of its facts that can be tried here."""
+"""The section "Reading it elsewhere" of app/README.md: each of its facts that can be tried here."""
 import json
 import re
-import shlex
 import shutil
-import sys
 from collections import Counter
 from datetime import datetime, timezone
 
@@ -11,7 +9,7 @@ import pytest
 from support.kafka import java
 from support.processes import APP, Process, environment, finish, run, start
 
-README = (APP.parent / "README.md").read_text()
+README = (APP / "README.md").read_text()
 CONVERT = """
 import java.util.Map;
 import org.apache.kafka.connect.source.SourceRecord;
@@ -32,7 +30,7 @@ public class Convert {
 
 
 def written(pattern):
-    """Return what README.md says so, in one place."""
+    """Return what app/README.md says so, in one place."""
     [text] = re.findall(pattern, README)
     return text
 
@@ -49,19 +47,6 @@ def timeOf(message):
     """Return the eventTime of a message."""
     text = json.loads(message.value())["eventTime"]
     return datetime.strptime(text, "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=timezone.utc)
-
-
-def test_fileOfEvents(mock, tmp_path):
-    topic = publish(mock, "-e", 1000)
-    line = written(r"`docker exec event-gen (python runConsumer\.py [^`]*events\.jsonl)`")
-    for text, here in (("python ", f"{shlex.quote(sys.executable)} "), ("-t gameplay", f"-t {topic}"),
-                       ("> ", f"> {shlex.quote(str(tmp_path))}/")):
-        line = line.replace(text, here, 1)
-    ended = finish(start(["bash", "-c", line], env=environment(BOOTSTRAP_SERVERS=mock.bootstrap)))
-    assert (ended.stdout, ended.stderr, ended.returncode) == ("", "", 0)
-    lines = (tmp_path / "events.jsonl").read_text().splitlines()
-    assert sorted(lines) == sorted(mock.values(topic)) and len(lines) == 1000
-    assert all("eventTime" in json.loads(text) for text in lines)
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="JavaScript needs node on the PATH")

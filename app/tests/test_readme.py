@@ -1,45 +1,62 @@
-"""README.md: each of its commands and examples is run as it is written, or skipped with the reason why not."""
+"""README.md and app/README.md: each command and example is run as it is written, or skipped with the reason why not."""
+import importlib
 import io
 import itertools
 import json
 import re
+import shlex
 import shutil
 import sys
+import xml.etree.ElementTree
 
 import pexpect
 import pytest
 from confluent_kafka import Producer
+
+import gameplay
 from support.grounds import Ground
-from support.processes import (APP, EVENT, EXIT, NOT_SET, QUESTION, READY, byPlayer, environment, events, finish,
+from support.kafka import waitFor
+from support.processes import (APP, EVENT, EXIT, LIMIT, NOT_SET, QUESTION, READY, byPlayer, environment, events, finish,
                                matches, run, runHere, start, terminal)
 
-sys.path.append(str(APP / "benchmark"))
-import pictures  # noqa: E402
-
 TOP = APP.parent
-README = pictures.README.read_text()
-BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PAGES = {path: (TOP / path).read_text() for path in ("README.md", "app/README.md")}
+BLOCKS = [text for page in PAGES.values() for text in re.findall(r"^```\w*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
 ALL_TESTS = "python3 -m venv .venv && .venv/bin/pip install -q -r app/tests/requirements.txt"
 QUICK_TESTS = ".venv/bin/python -m pytest app -m quick"
 BENCHMARK = ".venv/bin/python app/benchmark/run.py"
 REASONS = {ALL_TESTS: "these are the tests; test_linesWithoutDocker only installs and collects them",
            BENCHMARK: "the benchmark takes minutes; test_linesWithoutDocker only asks for its help"}
+DEFAULTS = {  # of every flag: what a reader of the post relies on
+    "runProducer": {("-t", "--topic"): "", ("-b", "--bootstrap"): "localhost:9092", ("-X", "--property"): "",
+                    ("-F", "--config"): "", ("-l", "--loop"): "off", ("-e", "--events"): "10",
+                    ("-m", "--min_latency"): "500", ("-x", "--max_latency"): "1000",
+                    ("-p", "-n", "--print_n_msg"): "100", ("--seed",): "", ("--set",): "", ("--embedded",): "off"},
+    "runConsumer": {("-t", "--topic"): "", ("-b", "--bootstrap"): "localhost:9092", ("-X", "--property"): "",
+                    ("-F", "--config"): "", ("-g", "--group"): "consumer-1", ("-e", "--events"): "0",
+                    ("--timeout",): "0", ("-p", "--print_n_msg"): "1"}}
 tested = set()  # the blocks that a test runs
 
 
 def block(beginning):
-    """Return the one block of README.md that begins so."""
+    """Return the one block of the two pages that begins so."""
     found = [text for text in BLOCKS if text.startswith(beginning)]
     if len(found) != 1:
-        raise ValueError(f"{len(found)} blocks of README.md begin with {beginning!r}")
+        raise ValueError(f"{len(found)} blocks begin with {beginning!r}")
     return found[0]
 
 
+def table(page, heading):
+    """Return the rows of the table of a page whose first column has this heading, as lists of cells."""
+    [text] = re.findall(rf"^\| {re.escape(heading)} \|.*\n\|[-|]*\n((?:\|.*\n)+)", PAGES[page], re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split(" |")] for row in text.splitlines()]
+
+
 def runs(**beginnings):
-    """Hand blocks of README.md to a test that runs them; argument=how the block begins."""
+    """Hand blocks to a test that runs them; argument=how the block begins."""
     found = [block(beginning) for beginning in beginnings.values()]
     tested.update(found)
-    return pytest.mark.parametrize(list(beginnings), [found], ids=["README.md"])
+    return pytest.mark.parametrize(list(beginnings), [found], ids=["page"])
 
 
 def shell(lines, folder, env=None):
@@ -67,7 +84,7 @@ def test_linesWithoutDocker(packageIndex, clone, publish):
     outputs = [shell(publish, clone)]
     assert BENCHMARK.split("/")[-1] in shell(block(BENCHMARK).strip() + " --help", clone)
     collected = shell(block(ALL_TESTS).strip() + " --collect-only -q", clone)
-    assert f"`{QUICK_TESTS}`" in README
+    assert f"`{QUICK_TESTS}`" in PAGES["README.md"]
     quick = shell(QUICK_TESTS + " --collect-only -q", clone)
     outputs.append(shell(publish, clone))
     for output in outputs:
@@ -153,19 +170,84 @@ def test_stepByStepWithoutTheStack(mock, listen, single, loop):
     assert mock.count(topic) == 101
 
 
-@runs(lines="docker exec event-gen python")
-def test_scriptsAndCi(stack, lines):
-    stack.clear()
-    output = shell(stack.own(lines), TOP)
+def checkRecipes(execute, ground, topic, folder, recipes):
+    """Run recipes on a topic that is empty. execute(lines) runs them in the folder and returns what they printed."""
+    pace, check, export, players = recipes
+    assert "Finished publishing: 100 messages." in execute(pace)
+    output = execute(check)
     assert "Finished publishing: 1000 messages." in output and output.count("Received message: ") == 1000
-    assert stack.count() == 1000
+    execute(export)
+    texts = (folder / "events.jsonl").read_text().splitlines()
+    assert len(texts) == len(set(texts)) == 1000 and set(texts) <= set(ground.values(topic))
+    assert {json.loads(text)["playerId"] for text in texts} == set(range(100, 111))
+    assert "Finished publishing: 1000 messages." in execute(players)
+    found = {json.loads(text)["playerId"] for text in ground.values(topic)}
+    assert min(found) >= 1 and 9000 < max(found) <= 10000 and len(found) > 500
+    assert ground.count(topic) == 2100
+
+
+RECIPES = {"pace": "docker exec event-gen python runProducer.py -t gameplay -l -e 100 ",
+           "check": "docker exec event-gen python runProducer.py -t gameplay -l -e 1000 -m 0 -x 0\n",
+           "export": "docker exec event-gen python runConsumer.py -t gameplay -g export",
+           "players": "docker exec event-gen python runProducer.py -t gameplay -l -e 1000 -m 0 -x 0 --set"}
+
+
+@runs(**RECIPES)
+def test_recipes(stack, tmp_path, pace, check, export, players):
+    stack.clear()
+    checkRecipes(lambda lines: shell(stack.own(lines), tmp_path), stack.ground, "gameplay", tmp_path,
+                 (pace, check, export, players))
+
+
+@runs(**RECIPES)
+def test_recipesWithoutTheStack(mock, tmp_path, pace, check, export, players):
+    def execute(lines):
+        lines = lines.replace("docker exec event-gen python ", f"{shlex.quote(sys.executable)} {shlex.quote(str(APP))}/")
+        return shell(lines.replace("-t gameplay", f"-t {topic}"), tmp_path, environment(BOOTSTRAP_SERVERS=mock.bootstrap))
+    topic = mock.topic()
+    checkRecipes(execute, mock, topic, tmp_path, (pace, check, export, players))
+
+
+@runs(lines="docker exec -d event-gen")
+def test_inTheBackground(stack, lines):
+    stack.clear()
+    shell(stack.own(lines), TOP)
+    waitFor(lambda: stack.count() > 10, "the first events", LIMIT)
+    end = "docker restart event-gen"
+    assert f"`{end}`" in PAGES["README.md"]
+    shell(stack.own(end), TOP)
+    assert "python" not in stack.execute("sh", "-c", "cat /proc/[0-9]*/comm").stdout
+    stored = stack.ground.values("gameplay")
+    assert len(stored) == len(set(stored)) > 10
+
+
+@runs(lines="docker run --rm --network")
+def test_fromAnotherContainer(stack, lines):
+    before = stack.count()
+    assert "Finished publishing: 10 messages." in shell(stack.own(lines), TOP)
+    assert stack.count() == before + 10
+
+
+@runs(lines="docker run --rm leaderboard-prelude-event-gen")
+def test_imageByItself(stack, lines):
+    assert "Finished publishing: 10 messages." in shell(stack.own(lines), TOP)
+
+
+@runs(line=".venv/bin/python app/runProducer.py")
+def test_kafkaOfOnesOwn(ground, line):
+    topic = ground.topic()
+    for written, here in ((".venv/bin/python", shlex.quote(sys.executable)), ("HOST:PORT", ground.bootstrap),
+                          ("-t gameplay", f"-t {topic}")):
+        assert line.count(written) == 1
+        line = line.replace(written, here)
+    assert "Finished publishing: 100 messages." in shell(line, TOP)
+    assert ground.count(topic) == 100
 
 
 @pytest.mark.usefixtures("stack")  # not because it is used: docker compose is there
 def test_settings(clone):
-    table = README.split("| line in `docker/.env` |")[1].split("\n\n")[0]
-    settings = dict(re.findall(r"`(\w+)=([\w.]+)`", table))
-    assert settings.keys() == {"BROKER_PORT", "UI_PORT", "ZOOKEEPER_PORT", "CONFLUENT_TAG"}
+    settings = dict(line.strip("`").split("=") for line, _ in table("app/README.md", "line in `docker/.env`"))
+    assert settings.keys() == {"BROKER_PORT", "UI_PORT", "UI_READONLY", "ZOOKEEPER_PORT", "CONFLUENT_TAG"}
     (clone / "docker" / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     config = "docker compose -f docker/docker-compose.yml config --format json"
     env = {name: value for name, value in environment().items() if name not in settings}
@@ -175,15 +257,17 @@ def test_settings(clone):
                      "zookeeper": ("127.0.0.1", settings["ZOOKEEPER_PORT"])}
     assert str(services["broker"]["ports"][0]["target"]) == settings["BROKER_PORT"]
     assert services["broker"]["environment"]["KAFKA_ADVERTISED_LISTENERS"].endswith(f"://localhost:{settings['BROKER_PORT']}")
+    assert services["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_READONLY"] == settings["UI_READONLY"] == "false"
     assert {services[name]["image"].partition(":")[2] for name in ("broker", "zookeeper", "kafka-init-topics")} == {
         settings["CONFLUENT_TAG"]}
 
 
 @pytest.fixture
-def sensors(clone):
-    """Return a function that saves a program as README.md says. It returns the name for run() and terminal()."""
+def saved(clone):
+    """Return a function that saves a program as the page says. It returns the name for run() and terminal()."""
     def save(code):
-        [name] = re.findall(r"Saved as `app/(\w+)\.py`", README)
+        before = PAGES["app/README.md"].split(code)[0]
+        name = re.findall(r"Saved as `app/(\w+)\.py`", before)[-1]
         (clone / "app" / f"{name}.py").write_text(code)
         return clone / "app" / name
     return save
@@ -199,9 +283,9 @@ def checkTemperatures(messages, output):
 
 
 @runs(code='"""Publishes temperatures')
-def test_ownEvents(ground, sensors, code):
+def test_ownEvents(ground, saved, code):
     topic = ground.topic()
-    ended = run(sensors(code), "-t", topic, "-b", ground.bootstrap, "-l", "-e", 50, "-m", 0, "-x", 1, "-p", 1)
+    ended = run(saved(code), "-t", topic, "-b", ground.bootstrap, "-l", "-e", 50, "-m", 0, "-x", 1, "-p", 1)
     matches(re.sub(r"\{.*\}", "{}", ended.stdout).split("\n"), [
         "Running in a loop. Number loops: 50 Min latency: 0 Max latency: 1 Printing every 1:th message.", READY, NOT_SET,
         f"Bootstrap servers: {ground.bootstrap}", "Generating and publishing event in loop", *["Message produced: {}"] * 50,
@@ -211,8 +295,8 @@ def test_ownEvents(ground, sensors, code):
 
 
 @runs(code='"""Publishes temperatures')
-def test_ownEventsEmbedded(sensors, code):
-    child = terminal(sensors(code), "-t", "sensors", "-l", "-e", 20, "-m", 0, "-x", 1, "-p", 1, "--embedded")
+def test_ownEventsEmbedded(saved, code):
+    child = terminal(saved(code), "-t", "sensors", "-l", "-e", 20, "-m", 0, "-x", 1, "-p", 1, "--embedded")
     child.expect_exact(READY)
     child.sendline()
     child.expect(r"listens on (127\.0\.0\.1:\d+)")
@@ -223,6 +307,16 @@ def test_ownEventsEmbedded(sensors, code):
     assert len(events(output)) == 20
     child.sendline()
     child.expect(pexpect.EOF)
+
+
+@runs(code='"""Publishes the events of events.jsonl again')
+def test_eventsOfAFile(ground, saved, tmp_path, code):
+    topic = ground.topic()
+    texts = [gameplay.generateGamePlay()[1] for _ in range(1500)]
+    (tmp_path / "events.jsonl").write_text("".join(text + "\n" for text in texts))
+    ended = run(saved(code), "-t", topic, "-b", ground.bootstrap, "-l", "-e", 0, "-m", 0, "-x", 0, cwd=tmp_path)
+    assert (ended.stderr, ended.returncode) == ("", 0) and "Finished publishing: 1500 messages.\n" in ended.stdout
+    assert byPlayer(ground.values(topic)) == byPlayer(texts)
 
 
 @runs(text='{"playerId"')
@@ -240,26 +334,77 @@ def test_properties(tmp_path, capfd, text):
     Producer({**properties, "bootstrap.servers": "127.0.0.1:1", "log_level": 0})  # raises for what the library does not know
 
 
+def flagsOf(script):
+    """Return {names of a flag: its default as --help says it, "off" for a switch} of a script."""
+    parser = importlib.import_module(script).createParser()
+    flags = {}
+    for action in parser._actions:
+        default = re.search(r"\(default: (.*)\)", parser._get_formatter()._expand_help(action))
+        flags[tuple(action.option_strings)] = default[1] if default else "off" if action.const is True else ""
+    del flags[("-h", "--help")]
+    return flags
+
+
+@pytest.mark.parametrize("script", DEFAULTS)
+def test_flags(script):
+    whose = {"both", script[len("run"):].lower()}
+    rows = {tuple(re.findall("`(.*?)`", flag)): default.strip("`") for who, flag, _, default in
+            table("app/README.md", "script") if who in whose}
+    assert flagsOf(script) == rows == DEFAULTS[script]
+
+
+def test_ciRunsTheTestsOfThePage():
+    assert (TOP / ".ci" / "run").read_text().endswith("\n" + block(ALL_TESTS))
+
+
+def textsOf(picture):
+    """Return the texts of a picture in docker/, each of them whole."""
+    root = xml.etree.ElementTree.parse(TOP / "docker" / picture).getroot()
+    return ["".join(found.itertext()) for found in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_pictureOfTheTerminals():
+    texts = textsOf("terminals.svg")
+    [line] = [text for text in texts if text.startswith("$ python runProducer.py ")]
+    number, shown = int(re.search(r" -e (\d+) ", line)[1]), events("\n".join(texts))
+    ended = run("runProducer", *line.split()[3:], "--embedded", "-m", 0, "-x", 0)
+    made = events(ended.stdout)
+    assert len(made) == number == 5 and re.search(r" --seed \d+", line)
+    assert len(set(shown)) == number and sorted(shown) == sorted(2 * list(set(shown)))  # each on the left and the right
+    assert {text.split(', "eventTime"')[0] for text in shown} == {text.split(', "eventTime"')[0] for text in made}
+
+
+def test_pictureOfTheSpeed():
+    [figures] = re.findall(r"!\[Events per second: (.*)\]\(\.\./docker/speed\.svg\)", PAGES["app/README.md"])
+    bars = [figure.rsplit(" ", 1) for figure in figures.split("; ")]
+    shown = [text for text in textsOf("speed.svg") if text != "Events per second"]
+    assert sorted(shown) == sorted(itertools.chain(*bars)) and len(bars) > 3
+
+
 @pytest.mark.parametrize("text", [text for text in BLOCKS if text not in tested], ids=lambda text: text.split("\n")[0])
 def test_otherBlocks(text):
     reason = next((reason for beginning, reason in REASONS.items() if text.startswith(beginning)), None)
-    assert reason, "no test runs this block of README.md, and test_readme.py names no reason"
+    assert reason, "no test runs this block, and test_readme.py names no reason"
     pytest.skip(reason)
 
 
 def test_noBlockIsOverlooked():
-    fences = [line for line in README.split("\n") if line.lstrip("> \t").startswith(("```", "~~~"))]
+    fences = [line for page in PAGES.values() for line in page.split("\n") if line.lstrip("> \t").startswith(("```", "~~~"))]
     assert len(fences) == 2 * len(BLOCKS)
 
 
-def test_barsShowTheTable():
-    figures = pictures.speeds(README)
-    picture = pictures.SPEED.read_text()
-    assert len(figures) == 4 and all(f">{text}</text>" in picture for text in [*figures, *figures.values()])
-    assert picture == pictures.bars(figures), "draw it again: python app/benchmark/pictures.py speed"
+def test_firstPageIsShort():
+    assert len(PAGES["README.md"].splitlines()) <= 170
 
 
-def test_linksAndPictures():
-    headings = {heading.lower().replace(" ", "-") for heading in re.findall("^#+ (.*)$", README, re.MULTILINE)}
-    for target in re.findall(r"\]\(([^)]*)\)", README):
-        assert target[1:] in headings if target.startswith("#") else (TOP / target).is_file(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_linksAndPictures(page):
+    folder, links = (TOP / page).parent, re.findall(r"\]\(([^)]*)\)", PAGES[page])
+    assert any(link.endswith("README.md") for link in links)  # each says where the other one is
+    for link in links:
+        name, _, heading = link.partition("#")
+        path = (folder / name).resolve() if name else TOP / page
+        assert path.is_file(), link
+        if heading:
+            headings = re.findall("^#+ (.*)$", path.read_text(), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}, link

@@ -60,6 +60,7 @@ class Stack:
     def __init__(self, folder, makeGround):
         """folder: an empty one; makeGround(HOST:PORT) returns what reads and writes its topics."""
         self.project = f"test-{uuid.uuid4().hex[:8]}"
+        self.image = f"{self.project}-event-gen"
         self.port, self.uiPort = freePort(), freePort()
         self.ground = makeGround(f"localhost:{self.port}")
         self.override = folder / "override.yml"
@@ -85,7 +86,9 @@ class Stack:
         """Return lines that a reader types at the top of the checkout as they are for this stack."""
         options = f"-p {self.project} -f docker/docker-compose.yml -f {self.override}"
         lines = lines.replace("docker compose -f docker/docker-compose.yml", f"docker compose {options}")
-        lines = re.sub("(docker exec(?: -it)?) event-gen ", rf"\1 {self.name('event-gen')} ", lines)
+        lines = re.sub(r"\bdocker (exec|restart)((?: -\w+)*) event-gen\b", rf"docker \1\2 {self.name('event-gen')}", lines)
+        lines = lines.replace("leaderboard-prelude_default", f"{self.project}_default")
+        lines = lines.replace("leaderboard-prelude-event-gen", self.image)
         # What is meant for this stack must not reach another one of this machine.
         assert all(self.project in line for line in lines.split("\n") if "docker " in line), lines
         return lines
