@@ -17,7 +17,7 @@ import gameplay
 from support.grounds import Ground
 from support.kafka import waitFor
 from support.processes import (APP, EVENT, EXIT, LIMIT, NOT_SET, QUESTION, READY, byPlayer, environment, events, finish,
-                               matches, run, runHere, start, terminal)
+                               matches, run, start, terminal)
 
 TOP = APP.parent
 PAGES = {path: (TOP / path).read_text() for path in ("README.md", "app/README.md")}
@@ -179,7 +179,7 @@ def checkRecipes(execute, ground, topic, folder, recipes):
     execute(export)
     texts = (folder / "events.jsonl").read_text().splitlines()
     assert len(texts) == len(set(texts)) == 1000 and set(texts) <= set(ground.values(topic))
-    assert {json.loads(text)["playerId"] for text in texts} == set(range(100, 111))
+    assert {json.loads(text)["playerId"] for text in texts} <= set(range(100, 111))
     assert "Finished publishing: 1000 messages." in execute(players)
     found = {json.loads(text)["playerId"] for text in ground.values(topic)}
     assert min(found) >= 1 and 9000 < max(found) <= 10000 and len(found) > 500
@@ -325,11 +325,11 @@ def test_event(text):
 
 
 @runs(text="# cloud.properties")
-def test_properties(tmp_path, capfd, text):
+def test_properties(tmp_path, text):
     path = tmp_path / "cloud.properties"
     path.write_text(text)
-    assert runHere("runProducer", "-t", "gameplay", "-F", path, "-p", 0) == 2
-    assert "argument -p" in capfd.readouterr().err  # the first that is wrong
+    ended = run("runProducer", "-t", "gameplay", "-F", path, "-p", 0)
+    assert ended.returncode == 2 and "argument -p" in ended.stderr  # the first that is wrong
     properties = dict(line.split("=", 1) for line in text.splitlines() if not line.startswith("#"))
     Producer({**properties, "bootstrap.servers": "127.0.0.1:1", "log_level": 0})  # raises for what the library does not know
 
