@@ -263,6 +263,17 @@ def test_downAndUpAgain(stack):
     assert stack.whole() and stack.count() == 0
 
 
+def test_zookeeperMadeAnewBesideTheOldBroker(stack):
+    done("rm", "-fv", stack.name("zookeeper"))
+    stack.compose("up", "-d", "--no-deps", "zookeeper")
+    done("restart", stack.name("broker"))
+    refused = re.compile(r"Invalid cluster\.id in.*meta\.properties")  # as README.md has it
+    waitFor(lambda: refused.search(docker("logs", stack.name("broker")).stdout), "the broker's refusal", LIMIT)
+    stack.compose("down", "-v")
+    stack.compose("up", "-d", "--wait")
+    assert stack.whole(), stack.containers()
+
+
 def test_deletedTopicComesBack(stack):
     stack.ground.admin.delete_topics(["gameplay"])["gameplay"].result(LIMIT)
     stack.compose("up", "-d", "--wait")
