@@ -1,137 +1,141 @@
-"""Draws the pictures of README.md anew: all of them, or the one that is named.
+"""Draws the pictures of README.md anew: both, or the one that is named.
 
-docker/terminals.svg: both scripts in pseudo-terminals, side by side, from a real run. The producer
-brings its own broker, so no Kafka has to run.
+docker/terminals.svg: the producer and the consumer, side by side, from a real run on an Apache
+Kafka of its own at localhost:9092 (needs java and mvn, as run.py does).
 docker/speed.svg: the events per second in the table of README.md, as bars.
-
-Needs app/tests/requirements.txt.
 """
 import argparse
-import io
 import os
 import re
+import subprocess
 import sys
+import textwrap
+import time
 from pathlib import Path
 
-import pexpect
-from rich import box
-from rich.columns import Columns
-from rich.console import Console
-from rich.panel import Panel
-from rich.text import Text
+from broker import startBroker
 
 APP = Path(__file__).resolve().parents[1]
 README = APP.parent / "README.md"
 TERMINALS = APP.parent / "docker" / "terminals.svg"
 SPEED = APP.parent / "docker" / "speed.svg"
 
-WIDTH, HEIGHT = 66, 26  # of a terminal in characters
-PRODUCE = "python runProducer.py -t gameplay -l -e 40 -m 10 -x 50 -p 10 --embedded --seed 7"
-CONSUME = "python runConsumer.py -t gameplay -e 40 -p 10 -b "
+PRODUCE = "python runProducer.py -t gameplay -l -e 5 -p 1 --seed 7"
+CONSUME = "python runConsumer.py -t gameplay -e 5"
 
-BAR, GAP = 26, 10       # heights in pixels: of a bar, and below it
-NAMES, BARS = 210, 430  # widths in pixels: of the names, and of the longest bar
-COLOURS = "#1f6feb", "#8b949e"  # of our scripts, and of Kafka's tools
+WIDTH = 800  # of a picture in pixels, as all that follows
+COLUMNS, LETTER, LINE = 49, 12.4, 17  # of a terminal: characters, their size, height of a line
+NAMES, BARS, BAR = 290, 400, 26       # width of the names and of the longest bar, height of a bar
+# Dark, with a border: to be seen on a light page and on a dark one.
+CARD, BORDER, PALE, BRIGHT, GREEN, BLUE = (
+    "#161b22", "#6e7681", "#9da7b3", "#f0f6fc", "#56d364", "#4493f8")
+
+
+def svg(height, *elements):
+    """Return a picture of these elements."""
+    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+                      f'viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="15" '
+                      f'fill="{BRIGHT}">', *elements, "</svg>", ""])
+
+
+def card(left, width, height, title):
+    """Return the elements of a frame with a title."""
+    return [f'<rect x="{left + 1}" y="1" width="{width - 2}" height="{height - 2}" rx="8" '
+            f'fill="{CARD}" stroke="{BORDER}" stroke-width="2"/>',
+            f'<text x="{left + 14}" y="26" font-weight="bold">{title}</text>']
 
 
 # The terminals
 
-def terminal(line):
-    """Start a command line in a pseudo-terminal. Return it and what it will have shown."""
-    env = {key: value for key, value in os.environ.items() if key != "BOOTSTRAP_SERVERS"}
-    screen = io.StringIO()
-    child = pexpect.spawn(sys.executable, line.split()[1:], cwd=str(APP), env=env, timeout=60,
-                          encoding="utf-8", dimensions=(40, 200))
-    child.logfile_read = screen
-    return child, screen
+def start(command):
+    """Start one of our scripts. Without a terminal it waits for no key, and prints the same."""
+    return subprocess.Popen([sys.executable, *command.split()[1:]], cwd=APP, text=True,
+                            env={**os.environ, "BOOTSTRAP_SERVERS": "localhost:9092"},
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
 
-def answer(child, *questions):
-    """Press Enter at each of the questions."""
-    for question in questions:
-        child.expect_exact(question)
-        child.sendline()
+def runBoth():
+    """Return the lines of both terminals, the producer's and the consumer's."""
+    with startBroker(port=9092) as broker:
+        broker.topic("--create", "gameplay")
+        consumer = start(CONSUME)
+        time.sleep(3)  # until it has its partitions, it may show the first events in another order
+        outputs = [each.communicate(timeout=60)[0] for each in (start(PRODUCE), consumer)]
+    produced, consumed = (re.findall("{.*}", output) for output in outputs)
+    if len(produced) != 5 or produced != consumed:
+        sys.exit("pictures: the five events are not the same on both sides")
+    return [[f"$ {command}", *output.splitlines()]
+            for command, output in zip((PRODUCE, CONSUME), outputs)]
 
 
-def panel(title, line, screen):
-    """Return what a terminal showed, without what was wiped again, under the line typed there."""
-    shown = re.sub(r"[^\n]*\r\x1b\[K", "", screen.getvalue().replace("\r\n", "\n"))
-    text = Text(f"$ {line}\n", style="bold green")
-    text.append(shown.rstrip(), style="not bold white")
-    return Panel(text, title=title, width=WIDTH, height=HEIGHT, box=box.HORIZONTALS,
-                 style="on #101418", border_style="bright_black")
+def wrap(line):
+    """Return a line in rows. A command breaks only before a flag, an event only after a comma."""
+    if line.startswith("$") or line.endswith("}"):
+        line = re.sub("(?<!,) (?!-)", "\xa0", line)
+    rows = textwrap.wrap(line, COLUMNS, break_on_hyphens=False)
+    return [row.replace("\xa0", " ") for row in rows]
 
 
-def drawTerminals():
-    """Run both scripts, and write what they showed."""
-    producer, produced = terminal(PRODUCE)
-    answer(producer, "We are ready, press the enter key to continue")
-    producer.expect(r"-b (127\.0\.0\.1:\d+)")
-    consume = CONSUME + producer.match[1]
-    producer.expect_exact("Press the enter key to exit")
-    consumer, consumed = terminal(consume)
-    answer(consumer, "We are ready, press the enter key to continue",
-           "Press the enter key to exit the consume application.")
-    consumer.expect(pexpect.EOF)
-    producer.sendline()
-    producer.expect(pexpect.EOF)
-    console = Console(record=True, width=2 * WIDTH + 1, file=io.StringIO())
-    console.print(Columns([panel("the producer", PRODUCE, produced),
-                           panel("the consumer", consume, consumed)], padding=(0, 1)))
-    picture = console.export_svg(title="One broker, two terminals")
-    # A picture loads nothing from elsewhere: the reader's own fixed-width font will do.
-    TERMINALS.write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))
+def terminal(left, width, height, title, lines):
+    """Return the elements of a terminal. A line is one text, also where it has several rows."""
+    elements, y = card(left, width, height, title), 36
+    for line in lines:
+        spans = []
+        for row in wrap(line):
+            y += LINE
+            spans.append(f'<tspan x="{left + 14}" y="{y}">{row}</tspan>')
+        colour = GREEN if line.startswith("$") else BRIGHT if line.endswith("}") else PALE
+        elements.append('<text font-family="ui-monospace, Menlo, Consolas, monospace" '
+                        f'font-size="{LETTER}" fill="{colour}">{" ".join(spans)}</text>')
+    return elements
+
+
+def terminals(produced, consumed):
+    """Return the lines of both terminals as a picture."""
+    rows = max(len(sum(map(wrap, lines), [])) for lines in (produced, consumed))
+    width, height = WIDTH // 2 - 4, 50 + rows * LINE
+    return svg(height, *terminal(0, width, height, "the producer", produced),
+               *terminal(WIDTH - width, width, height, "the consumer", consumed))
 
 
 # The speed
 
-def speeds(readme):
-    """Return {name: events per second as text} of the table in README.md."""
-    table = readme.split("\n## Speed\n")[1].split("\n## ")[0]
+def speeds(page):
+    """Return {name: events per second as text} of the table with that column in a page."""
     rows = [[cell.strip() for cell in line.strip("|").split("|")]
-            for line in table.split("\n") if line.startswith("|")]
-    column = rows[0].index("events/s")
-    return {cells[0]: cells[column] for cells in rows[2:]}
+            for line in page.split("\n") if line.startswith("|")]
+    [head] = [row for row in rows if "events/s" in row]
+    table = rows[rows.index(head) + 2:]
+    return {row[0]: row[head.index("events/s")] for row in table if len(row) == len(head)}
 
 
 def bars(figures):
-    """Return {name: events per second as text} as an SVG with a bar for each."""
+    """Return {name: events per second as text} as a picture with a bar for each."""
     numbers = {name: int(text.replace(",", "")) for name, text in figures.items()}
-    lines, top = [], 50
+    elements, top = [], 32
     for name, text in figures.items():
-        length = round(BARS * numbers[name] / max(numbers.values()))
         ours = name.endswith(".py")
-        middle = top + BAR // 2 + 5
-        lines += [f'<text x="{NAMES}" y="{middle}" text-anchor="end">{name}</text>',
-                  f'<rect x="{NAMES + 10}" y="{top}" width="{length}" height="{BAR}" rx="3" '
-                  f'fill="{COLOURS[not ours]}"/>',
-                  f'<text x="{NAMES + 18 + length}" y="{middle}" font-weight="bold">{text}</text>']
-        top += BAR + GAP * (1 if ours else 2)
-    width, height = NAMES + BARS + 100, top
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" font-family="sans-serif" font-size="15" fill="#1f2328">',
-        f'<rect width="{width}" height="{height}" rx="8" fill="#ffffff"/>',
-        '<text x="20" y="30" font-size="17" font-weight="bold">Events per second</text>',
-        *lines, "</svg>", ""])
-
-
-def drawSpeed():
-    """Write the bars."""
-    SPEED.write_text(bars(speeds(README.read_text())))
-
-
-PICTURES = {"terminals": drawTerminals, "speed": drawSpeed}
+        top += 14 if ours else 0  # ours begin a group
+        length = round(BARS * numbers[name] / max(numbers.values()))
+        elements += [
+            f'<text x="{NAMES}" y="{top + 18}" text-anchor="end">{name}</text>',
+            f'<rect x="{NAMES + 10}" y="{top}" width="{length}" height="{BAR}" rx="3" '
+            f'fill="{BLUE if ours else BORDER}"/>',
+            f'<text x="{NAMES + 18 + length}" y="{top + 18}" font-weight="bold">{text}</text>']
+        top += BAR + 8
+    return svg(top + 10, *card(0, WIDTH, top + 10, "Events per second"), *elements)
 
 
 def main():
     """Draw what the command line names."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("picture", nargs="?", choices=PICTURES)
+    parser.add_argument("picture", nargs="?", choices=["terminals", "speed"])
     picture = parser.parse_args().picture
-    for draw in [PICTURES[picture]] if picture else PICTURES.values():
-        draw()
+    if picture != "speed":
+        TERMINALS.write_text(terminals(*runBoth()))
+    if picture != "terminals":
+        SPEED.write_text(bars(speeds(README.read_text())))
 
 
 if __name__ == "__main__":
