@@ -1,8 +1,8 @@
-"""Draws the pictures of README.md anew: both, or the one that is named.
+"""Draws the pictures of the pages anew: both, or the one that is named.
 
 docker/terminals.svg: the producer and the consumer, side by side, from a real run on an Apache
 Kafka of its own at localhost:9092 (needs java and mvn, as run.py does).
-docker/speed.svg: the events per second in the table of README.md, as bars.
+docker/speed.svg: bars of the events per second that app/README.md names under its picture.
 """
 import argparse
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from broker import startBroker
 
 APP = Path(__file__).resolve().parents[1]
-README = APP.parent / "README.md"
+PAGE = APP / "README.md"
 TERMINALS = APP.parent / "docker" / "terminals.svg"
 SPEED = APP.parent / "docker" / "speed.svg"
 
@@ -25,7 +25,7 @@ CONSUME = "python runConsumer.py -t gameplay -e 5"
 
 WIDTH = 800  # of a picture in pixels, as all that follows
 COLUMNS, LETTER, LINE = 49, 12.4, 17  # of a terminal: characters, their size, height of a line
-NAMES, BARS, BAR = 290, 400, 26       # width of the names and of the longest bar, height of a bar
+NAMES, BARS, BAR = 304, 370, 26       # width of the names and of the longest bar, height of a bar
 # Dark, with a border: to be seen on a light page and on a dark one.
 CARD, BORDER, PALE, BRIGHT, GREEN, BLUE = (
     "#161b22", "#6e7681", "#9da7b3", "#f0f6fc", "#56d364", "#4493f8")
@@ -101,27 +101,24 @@ def terminals(produced, consumed):
 # The speed
 
 def speeds(page):
-    """Return {name: events per second as text} of the table with that column in a page."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")]
-            for line in page.split("\n") if line.startswith("|")]
-    [head] = [row for row in rows if "events/s" in row]
-    table = rows[rows.index(head) + 2:]
-    return {row[0]: row[head.index("events/s")] for row in table if len(row) == len(head)}
+    """Return [name, events per second as text] of each, as a page names them for its picture."""
+    [words] = re.findall(r"!\[Events per second: (.*?)\]", page)
+    return [words.rsplit(" ", 1) for words in words.split("; ")]
 
 
 def bars(figures):
-    """Return {name: events per second as text} as a picture with a bar for each."""
-    numbers = {name: int(text.replace(",", "")) for name, text in figures.items()}
+    """Return these names and figures as a picture with a bar for each."""
+    numbers = [int(figure.replace(",", "")) for _, figure in figures]
     elements, top = [], 32
-    for name, text in figures.items():
+    for (name, figure), number in zip(figures, numbers):
         ours = name.endswith(".py")
         top += 14 if ours else 0  # ours begin a group
-        length = round(BARS * numbers[name] / max(numbers.values()))
+        length = round(BARS * number / max(numbers))
         elements += [
             f'<text x="{NAMES}" y="{top + 18}" text-anchor="end">{name}</text>',
             f'<rect x="{NAMES + 10}" y="{top}" width="{length}" height="{BAR}" rx="3" '
             f'fill="{BLUE if ours else BORDER}"/>',
-            f'<text x="{NAMES + 18 + length}" y="{top + 18}" font-weight="bold">{text}</text>']
+            f'<text x="{NAMES + 18 + length}" y="{top + 18}" font-weight="bold">{figure}</text>']
         top += BAR + 8
     return svg(top + 10, *card(0, WIDTH, top + 10, "Events per second"), *elements)
 
@@ -132,10 +129,13 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", nargs="?", choices=["terminals", "speed"])
     picture = parser.parse_args().picture
-    if picture != "speed":
-        TERMINALS.write_text(terminals(*runBoth()))
-    if picture != "terminals":
-        SPEED.write_text(bars(speeds(README.read_text())))
+    try:
+        if picture != "speed":
+            TERMINALS.write_text(terminals(*runBoth()))
+        if picture != "terminals":
+            SPEED.write_text(bars(speeds(PAGE.read_text())))
+    except (OSError, RuntimeError) as error:
+        sys.exit(f"pictures: {error}")
 
 
 if __name__ == "__main__":
