@@ -8,7 +8,6 @@ All take turns on one broker of Apache Kafka 3.9, which is started on this machi
    print every event that the perf-test wrote.
 2. Start. From the start of a script to its help, and to its first event.
 3. Pace. The time between events against the pauses asked for, and the CPU time it takes.
-4. Memory. The peak by the number of events.
 
 Times are those of whole processes, from start to end. Kafka's tools get the Java options of their
 own scripts. A first round warms up and is not counted; then who comes first changes with each
@@ -45,7 +44,7 @@ from broker import startBroker
 
 PRODUCER, CONSUMER = "runProducer.py", "runConsumer.py"
 PERF_TEST = "kafka-producer-perf-test"
-BATCHES = "linger.ms=10", "batch.size=1000000"  # those of runProducer.py at full speed
+BATCHES = "linger.ms=10", "batch.size=131072"  # those of runProducer.py at full speed
 STARTS = 15  # how often each start is timed
 PAUSES = (1, 10000), (5, 2000), (30, 300)  # milliseconds, events
 
@@ -152,7 +151,7 @@ def kcat(broker, topic, events):
             "-c", events]
 
 
-# The four questions. apps: {beginning of the names in tables: folder with scripts}, ours first.
+# The three questions. apps: {beginning of the names in tables: folder with scripts}, ours first.
 
 def compareSpeed(broker, apps, rounds, events):
     """Let all write and read so many events, several times, and print what it took them."""
@@ -231,17 +230,6 @@ def checkPace(apps):
                ["", "events", "asked", "real", "error", "CPU of one core"], rows)
 
 
-def showMemory(broker, apps, sizes):
-    """Print the peak memory by the number of events."""
-    rows = []
-    for events, (name, app) in itertools.product(sizes, apps.items()):
-        runs = (write(producer(app, "memory", events), events),
-                read(consumer(app, "memory", events), events))
-        broker.topic("--delete", "memory")
-        rows.append([f"{name}{events:,} events", *(f"{run.mib:.0f}" for run in runs)])
-    printTable("Memory: peak MiB by the number of events.", ["", PRODUCER, CONSUMER], rows)
-
-
 def printTable(title, head, rows):
     """Print a sentence and a table in Markdown, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows)]
@@ -280,7 +268,6 @@ def main(argv=None):
             compareSpeed(broker, apps, args.rounds, args.events)
             timeStarts(apps)
             checkPace(apps)
-            showMemory(broker, apps, [args.events // 100, args.events, 3 * args.events])
     except (OSError, RuntimeError) as error:
         check(False, error)
     return 0
