@@ -299,7 +299,8 @@ class ApacheKafka4(Cluster):
         """Format its log and start it."""
         config = self.folder / "format.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in self.broker.properties.items()))
-        clusterId = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # "_" for "-": at its beginning that would be taken for a flag.
+        clusterId = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
         subprocess.run(java("kafka.tools.StorageTool", "format", "-t", clusterId, "-c", config, release=4),
                        check=True, capture_output=True, stdin=subprocess.DEVNULL)
         self.broker.start()
