@@ -150,8 +150,8 @@ class Outage:
     def update(self, answered, waiting):
         """Tell the user what has changed since the last call.
 
-        answered: whether a broker has. waiting: whether anything still waits for its answer. A
-        connection that is lost while nothing waits was idle, and is no outage.
+        answered: whether a broker has. waiting: whether anything waits for its answer; else a
+        connection that is lost was idle, which is no outage.
         """
         now = time.monotonic()
         rested, self.updatedAt = now > self.updatedAt + REST_SECONDS, now
@@ -162,11 +162,9 @@ class Outage:
             if self.told or not waiting:  # else the error may be that of another broker
                 self.error = None
             self.wellAt, self.told, self.down = now, None, False
-        elif self.told:
-            return
-        elif rested:  # as after a question: nothing is known
+        elif rested and not self.told:  # as after a question: nothing is known
             self.wellAt = now
-        elif now > self.wellAt + (DOWN_SECONDS if self.down else SILENT_SECONDS):
+        elif not self.told and now > self.wellAt + (DOWN_SECONDS if self.down else SILENT_SECONDS):
             what = "is gone" if self.down else "acknowledges nothing"
             self.told = f"the broker {what}: {self.error}" if self.error else f"the broker {what}"
             self.terminal.tell(self.told)
