@@ -5,7 +5,7 @@ import signal
 import sys
 
 import pytest
-from support.grounds import Ground, apache, requireKafka
+from support.grounds import Ground, apache, known, requireKafka
 from support.kafka import QUICK, ApacheKafka, ApacheKafka4, waitFor
 from support.mockCluster import MockCluster
 from support.processes import LIMIT, finish, start
@@ -144,12 +144,13 @@ def threeBrokersOfSession():
 @pytest.fixture
 def threeBrokers(threeBrokersOfSession):
     """The same, whole again before each test."""
-    for broker in threeBrokersOfSession.cluster.brokers:
+    brokers = threeBrokersOfSession.cluster.brokers
+    for broker in brokers:
         if broker.running():
             broker.resume()
         else:
             broker.start()
-    waitFor(lambda: len(threeBrokersOfSession.admin.list_topics(timeout=LIMIT).brokers) == 3, "all to be known", LIMIT)
+    waitFor(lambda: all(len(known(broker).brokers) == 3 for broker in brokers), "all to know all", LIMIT)
     return threeBrokersOfSession
 
 

@@ -92,7 +92,7 @@ def test_tooFewInTime(mock):
 @pytest.mark.parametrize("unbuffered", ["", "1"])  # Python drops half-written output where it is unbuffered
 def test_interruptedAgainAndAgainItShowsEveryEventOnce(kafka, unbuffered):
     env = environment(PYTHONUNBUFFERED=unbuffered)
-    topic, total, shown, starts = kafka.topic(), 150000, [], 0
+    topic, total, shown, starts = kafka.topic(), 400000, [], 0
     assert run("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", total, "-m", 0, "-x", 0).returncode == 0
     while len(shown) < total:
         starts += 1

@@ -1,13 +1,11 @@
 """The group: how consumers share a topic, what it refuses, how long it is waited for, and how one leaves it."""
-import json
 import signal
-from collections import Counter
 
 import pytest
 from confluent_kafka import KafkaError
 from support.kafka import waitFor
 from support.mockCluster import FETCH, FIND_COORDINATOR, HEARTBEAT, JOIN_GROUP, OFFSET_COMMIT
-from support.processes import LIMIT, Process, byPlayer, consumerOf, events, outlast, run
+from support.processes import LIMIT, Process, consumerOf, events, outlast, run
 
 SHORT = "-X", "session.timeout.ms=2000"  # the mock's groups wait as long for a member before each change
 AGAIN = ": the events shown last may be shown again by the next start\n"
@@ -26,47 +24,21 @@ def refused(status, lines, text, topic="topic"):
     assert advice.startswith("runConsumer: ") and all(line.endswith(AGAIN) for line in more)
 
 
-def test_twoOfOneGroupShareTheTopic(kafka):
-    topic = kafka.topic()
-    arguments = consumerOf(kafka, topic)
-    with Process(*arguments) as first, Process("runProducer", "-t", topic, "-b", kafka.bootstrap, "-l", "-e", 8000,
-                                               "-m", 1, "-x", 1) as producer:
-        first.until("Received message")
-        with Process(*arguments) as second:  # joins, and takes partitions over from the first
-            second.until("Received message")
-            first.until("2 of 4 partitions: other consumers of group")
-            second.send(signal.SIGINT)
-            assert second.end() == 0
-        first.until("all 4 partitions")
-        assert producer.end() == 0
-        with Process(*arguments) as third:
-            third.until("Listening")
-            total = kafka.count(topic)
-            waitFor(lambda: sum(len(each.shown()) for each in (first, second, third)) >= total, "the rest")
-            first.send(signal.SIGTERM)
-            third.send(signal.SIGTERM)
-            assert (first.end(), third.end()) == (143, 143), (first.err, third.err)
-        shown = [*first.shown(), *second.shown(), *third.shown()]
-        share = f"runConsumer: 2 of 4 partitions: other consumers of group {topic} have the rest\n"
-        assert {*first.err, *second.err, *third.err} <= {share, "runConsumer: all 4 partitions\n"}
-    assert Counter(shown) == Counter(kafka.values(topic))
-    assert all(sorted(texts) == texts for texts in ([json.loads(text)["eventTime"] for text in texts]
-               for texts in byPlayer(second.shown()).values()))
-
-
-def test_moreConsumersThanPartitions(kafka):
-    topic = kafka.topic(partitions=1)
-    rest = f"runConsumer: 0 of 1 partitions: other consumers of group {topic} have the rest\n"
+@pytest.mark.parametrize("partitions, share", [(4, 2), (1, 0)])
+def test_share(kafka, partitions, share):
+    """It is told once a change, by whoever has less than all."""
+    topic = kafka.topic(partitions)
+    rest = f"runConsumer: {share} of {partitions} partitions: other consumers of group {topic} have the rest\n"
     with Process(*consumerOf(kafka, topic)) as one, Process(*consumerOf(kafka, topic)) as other:
-        waitFor(lambda: rest in [*one.err, *other.err], "one that has none")
-        with_, without = (other, one) if rest in one.err else (one, other)
-        with_.send(signal.SIGINT)
-        assert with_.end() == 0
-        without.until("all 1 partitions")
-        without.send(signal.SIGINT)
-        assert without.end() == 0
-    assert without.err == [rest, "runConsumer: all 1 partitions\n"]
-    assert with_.err in ([], without.err)
+        waitFor(lambda: (rest in one.err) + (rest in other.err) == 1 + (share > 0), "those who have less", LIMIT)
+        stays, leaves = (one, other) if rest in one.err else (other, one)
+        for process in leaves, stays:
+            process.send(signal.SIGINT)
+            assert process.end() == 0
+            if process == leaves:
+                stays.until(f"all {partitions} partitions")
+    whole = [rest, f"runConsumer: all {partitions} partitions\n"]
+    assert stays.err == whole and leaves.err in ([], [rest], whole)
 
 
 @pytest.mark.parametrize("error", ["UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS"])
@@ -123,19 +95,13 @@ def test_otherErrorsAreToldOnce(faultyMock):
     assert 1 <= len(lines) == len(set(lines)) < 5 and all("Broker: Invalid message" in line for line in lines)
 
 
-def test_timeoutCountsFromTheAnswerOfTheGroup(faultyMock):
-    faultyMock.cluster.hesitate(3000)
+@pytest.mark.parametrize("milliseconds, said", [(3000, ""), (7000, "runConsumer: no partitions from group topic ")])
+def test_timeoutCountsFromTheAnswerOfTheGroup(faultyMock, milliseconds, said):
+    faultyMock.cluster.hesitate(milliseconds)
     publish(faultyMock, *map(str, range(20)))
     ended = run(*consumerOf(faultyMock, "topic", "--timeout", 1))
-    assert (ended.returncode, len(events(ended.stdout)), ended.stderr) == (0, 20, "")
-
-
-def test_groupThatAnswersLate(faultyMock):
-    faultyMock.cluster.hesitate(7000)
-    publish(faultyMock, "one")
-    ended = run(*consumerOf(faultyMock, "topic", "-e", 1))
-    assert (ended.returncode, events(ended.stdout)) == (0, ["one"])
-    assert ended.stderr.startswith("runConsumer: no partitions from group topic ")
+    assert (ended.returncode, len(events(ended.stdout))) == (0, 20)
+    assert ended.stderr.startswith(said) and ended.stderr.count("\n") == bool(said)
 
 
 def test_groupThatGivesNothingForAMinute(faultyMock):

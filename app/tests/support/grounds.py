@@ -10,9 +10,9 @@ from support.kafka import ApacheKafka, missing, waitFor
 from support.processes import LIMIT
 
 
-def topicsOf(broker):
-    """Return the names of the topics that a broker knows: one that has just started may know less."""
-    return set(AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0}).list_topics(timeout=LIMIT).topics)
+def known(broker):
+    """Return what a broker knows of topics and brokers: one that has just started may know less than others."""
+    return AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0}).list_topics(timeout=LIMIT)
 
 
 class Ground:
@@ -37,7 +37,7 @@ class Ground:
                 self.admin.list_topics(timeout=LIMIT)  # it may have to learn who is the controller now
                 with contextlib.suppress(KafkaException):
                     self.admin.create_topics([NewTopic(name, partitions, replicas, config=config)])[name].result(LIMIT)
-                return all(name in topicsOf(broker) for broker in self.cluster.brokers if broker.running())
+                return all(name in known(broker).topics for broker in self.cluster.brokers if broker.running())
             waitFor(make, f"topic {name}", LIMIT)
         else:
             self.admin.list_topics(name, timeout=LIMIT)

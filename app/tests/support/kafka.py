@@ -153,6 +153,7 @@ class Broker(Server):
         self.number = number
         self.properties = {"num.partitions": 4, "offsets.topic.num.partitions": 4, "transaction.state.log.num.partitions": 4,
                            "group.initial.rebalance.delay.ms": 0, "auto.create.topics.enable": "true",
+                           "auto.leader.rebalance.enable": "false",  # nothing moves that a test does not move
                            "log.dirs": folder / f"data-{number}", **properties}
         self.listen()
 
