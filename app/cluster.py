@@ -30,17 +30,14 @@ PRODUCER = {
     QUEUE: 100000, QUEUE_KBYTES: 1048576,  # the defaults; the script keeps below them
     "batch.size": 131072,              # 1 MB by default: no faster, and some topics take less
     # A broker that starts does not know its topics for a moment. librdkafka then gives up all that
-    # is queued, unless the topic's state changed in the last 2,000 s (2,147 s is its limit). After
-    # 60 s without a refresh it asks for the topic again. That changes the state and back, and
-    # events wait for the answer. So nothing else may refresh what is known of the topic.
+    # is queued, unless the topic's state changed in the last 2,000 s (it allows 2,147). After 60 s
+    # without a refresh it asks again, which changes the state and back. Nothing else may refresh.
     "topic.metadata.propagation.max.ms": 2000000,
     "topic.metadata.refresh.interval.ms": -1,
     "metadata.max.age.ms": 60000}
 # Each request wakes us up: of 1,000 events/s, 5 ms would cost a third more CPU time than 50.
 LINGER_WITH_PAUSES = {"linger.ms": 50}
-# Requests are large as it is. With more than 10 ms, more events are under way than fit into a
-# core's cache.
-LINGER_AT_FULL_SPEED = {"linger.ms": 10}
+LINGER_AT_FULL_SPEED = {"linger.ms": 10}  # with more, the events under way outgrow the cache
 
 CONSUMER = {
     **CLIENT,
@@ -73,11 +70,18 @@ def makeClient(kind, conf, parser, **callbacks):
         parser.error(f"configuration: {why}")
 
 
+def attempt(step, terminal):
+    """Call step(). A fatal error of the library is a reason to stop."""
+    try:
+        step()
+    except (KafkaException, SystemError) as error:  # flush() wraps it
+        terminal.addReason((error.__cause__ or error).args[0].str())
+
+
 def connect(conf, topic, servers):
     """Return how many partitions the topic has, once the leader of any has answered.
 
-    The bootstrap server may send us on to addresses where nobody is, so its answer is not enough.
-    A broker that creates topics by itself creates this one for a producer. Raise Failure.
+    The bootstrap server may send us on to where nobody is: its answer is not enough. Raise Failure.
     """
     errors = []
     admin = AdminClient({**conf, "bootstrap.servers": servers, "test.mock.num.brokers": 0,
@@ -148,10 +152,9 @@ class Outage:
             self.error = error.str()
 
     def update(self, answered, waiting):
-        """Tell the user what has changed since the last call.
+        """Tell the user what has changed. answered: whether a broker has, since the last call.
 
-        answered: whether a broker has. waiting: whether anything waits for its answer; else a
-        connection that is lost was idle, which is no outage.
+        waiting: whether anything waits for its answer. If not, a lost connection was an idle one.
         """
         now = time.monotonic()
         rested, self.updatedAt = now > self.updatedAt + REST_SECONDS, now
@@ -159,9 +162,7 @@ class Outage:
             if self.told:
                 back = "is back" if "is gone" in self.told else "acknowledges again"
                 self.terminal.tell(f"the broker {back} after {now - self.wellAt:.0f} s")
-            if self.told or not waiting:  # else the error may be that of another broker
-                self.error = None
-            self.wellAt, self.told, self.down = now, None, False
+            self.wellAt, self.told, self.down, self.error = now, None, False, None
         elif rested and not self.told:  # as after a question: nothing is known
             self.wellAt = now
         elif not self.told and now > self.wellAt + (DOWN_SECONDS if self.down else SILENT_SECONDS):

@@ -5,9 +5,8 @@ import re
 
 DEFAULT_SERVER = "localhost:9092"
 SERVER_HELP = """\
-The server is the first of these that is set: -X bootstrap.servers=...,
-the same in the file of -F, the environment variable BOOTSTRAP_SERVERS
-(the container has it), -b, the default of -b."""
+The server: -X bootstrap.servers=..., else the same in the file of -F,
+else the variable BOOTSTRAP_SERVERS (the container has it), else -b."""
 
 
 def number(kind, least):
@@ -80,11 +79,9 @@ def createParser(name, purpose, examples):
     group.add_argument("-b", "--bootstrap", type=serverList, metavar="HOST:PORT",
                        help=f"bootstrap server (default: {DEFAULT_SERVER})")
     group.add_argument("-X", "--property", action="append", default=[], type=keyValue,
-                       metavar="KEY=VALUE",
-                       help="set any librdkafka property; passwords are better kept in -F")
+                       metavar="KEY=VALUE", help="any librdkafka property; repeatable")
     group.add_argument("-F", "--config", action="extend", default=[], type=propertyFile,
-                       metavar="FILE",
-                       help="a file of such properties: key=value a line, # comments")
+                       metavar="FILE", help="a file of them, also for passwords: key=value a line")
     return parser, group
 
 

@@ -32,7 +32,6 @@ class Group:
     """Our place in the consumer group: which partitions we have, and how far they are stored."""
 
     def __init__(self, conf, topic, terminal):
-        """conf: librdkafka's configuration."""
         self.name, self.topic, self.terminal = conf["group.id"], topic, terminal
         self.isClassic = cluster.isClassic(conf)
         strategy = conf.get("partition.assignment.strategy", "")
@@ -68,10 +67,23 @@ class Group:
         self.answeredAt = self.answeredAt or time.monotonic()
         self.shareDueAt = time.monotonic() + SETTLE_SECONDS
 
-    def onRevoke(self, _client, partitions):
-        """Show no more of partitions that another consumer may go on with."""
+    def onRevoke(self, client, partitions):
+        """Have stored what was shown of partitions that another consumer goes on with."""
+        self.onLost(client, partitions)
+        offsets = self.unstoredOf({part.partition for part in partitions})
+        if offsets:  # the library does so as well, but may fail when a broker has just come back
+            with contextlib.suppress(KafkaException):
+                client.commit(offsets=offsets, asynchronous=False)
+
+    def onLost(self, _client, partitions):
+        """Show no more of partitions that another consumer may have by now."""
         self.ours -= {part.partition for part in partitions}
         self.shareDueAt = math.inf  # until the group has decided
+
+    def unstoredOf(self, numbers):
+        """Return the offsets of these partitions that are still to be stored."""
+        return [TopicPartition(self.topic, number, self.unstored[number])
+                for number in numbers & {*self.unstored} if self.stores]
 
     def onCommit(self, error, partitions):
         """Take the group's answer to a request to store offsets: librdkafka's on_commit."""
@@ -99,11 +111,8 @@ class Group:
             self.terminal.tell(error.str())
 
     def leave(self):
-        """Have the group store the last offsets, and leave it.
-
-        Only poll() carries on a rebalance that is under way: commit(asynchronous=False) and close()
-        would wait for ever. What these polls return is not shown, and so not stored.
-        """
+        """Have the group store the last offsets, and leave it."""
+        # By poll(), because only this carries on a rebalance. What it returns is not stored.
         if self.refusal and self.refusal.code() == KafkaError._FATAL:
             return  # the library does nothing more
         self.terminal.setDeadline()
@@ -111,11 +120,10 @@ class Group:
         while not (self.answeredAt or self.refusal):  # the answer has the member id to leave with
             self.client.poll(0.02)
         # Not for partitions that were taken away: whoever has these now may be further.
-        while self.stores and not self.refusal and (own := self.ours & {*self.unstored}):
+        while not self.refusal and (offsets := self.unstoredOf(self.ours)):
             if not self.storing:  # only one request at a time, or there would be a flood of them
                 self.storing = True
-                self.client.commit(asynchronous=True, offsets=[
-                    TopicPartition(self.topic, number, self.unstored[number]) for number in own])
+                self.client.commit(offsets=offsets, asynchronous=True)
             self.client.poll(0.02)
         if not self.refusal:
             self.problem = None
@@ -165,7 +173,7 @@ class Consume:
         """Show events until so many came, or none came for the timeout; 0 stands for never."""
         self.terminal.say(f"Listening for events on topic: {self.topic}. Press Ctrl-C to exit.")
         self.client.subscribe([self.topic], on_assign=self.group.onAssign,
-                              on_revoke=self.group.onRevoke)
+                              on_revoke=self.group.onRevoke, on_lost=self.group.onLost)
         start = arrivedAt = time.monotonic()
         silenceAt = start + SILENCE_SECONDS
         while not self.terminal.reasons and not 0 < events <= self.received:
@@ -183,9 +191,8 @@ class Consume:
                     break
             elif now > silenceAt:
                 silenceAt = math.inf
-                self.terminal.tell(
-                    f"no partitions from group {self.group.name} so far: its broker may be "
-                    "starting, or it waits for another consumer, up to 45 s")
+                self.terminal.tell(f"no partitions from group {self.group.name} so far: its broker "
+                                   "may be starting, or it waits for a member, up to 45 s")
             elif timeout and now > start + PATIENCE_SECONDS:
                 self.terminal.addReason(f"no partitions from group {self.group.name} in "
                                         f"{PATIENCE_SECONDS} s")
@@ -268,10 +275,7 @@ def run(argv, terminal):
     terminal.ask("We are ready, press the enter key to continue")
     terminal.grace, terminal.lastWords = GRACE_SECONDS, consume.lastWords
     for step in lambda: consume.run(args.events, args.timeout), consume.group.leave:
-        try:
-            step()
-        except KafkaException as error:
-            terminal.addReason(error.args[0].str())
+        cluster.attempt(step, terminal)
     terminal.dropDeadline()
     consume.lastWords()
     if terminal.signal in (None, terminal.wayOut):

@@ -49,14 +49,6 @@ class Produce:
         """Make the client. Exit with a usage error if it refuses the configuration."""
         self.client = cluster.makeClient(Producer, self.conf, parser, error_cb=self.outage.onError)
 
-    def run(self, mode):
-        """Publish by mode(), which is oneByOne() or loop(), and wait for all acknowledgements."""
-        for step in mode, self.waitForAcks:
-            try:
-                step()
-            except (KafkaException, SystemError) as error:  # fatal; flush() wraps it
-                self.terminal.addReason((error.__cause__ or error).args[0].str())
-
     def acked(self, error, _message, event=None):
         """Count a delivery report. event: its place in unshown, if it is to be shown."""
         if event:
@@ -110,8 +102,8 @@ class Produce:
     def room(self):
         """Return how many events can be queued at once.
 
-        If more are offered, the client refuses some, and offering these again would change the
-        order. Those that wait only to be shown take room, too: all of this has to fit into memory.
+        If more are offered, the client refuses some; offered again, these would change the order.
+        Those that wait only to be shown take room, too: all of this has to fit into memory.
         """
         size = max(self.largest, 1)
         queue = min(int(self.conf[cluster.QUEUE]) or 10 ** 9,  # 0 is no limit
@@ -306,7 +298,8 @@ def run(argv, generate, terminal):
         pace = Pace(args.min_latency, args.max_latency, random.Random(args.seed))
         mode = functools.partial(produce.loop, args.events, pace)
     terminal.grace = GRACE_SECONDS
-    produce.run(mode)
+    for step in mode, produce.waitForAcks:
+        cluster.attempt(step, terminal)
     terminal.dropDeadline()
     produce.lastWords()
     if not terminal.signal:

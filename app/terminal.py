@@ -1,10 +1,11 @@
 """The terminal: the standard streams of a script, its questions, and the signals that end it."""
 import contextlib
 import math
+import operator
 import os
-import queue
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -30,22 +31,18 @@ def printable(value):
 
 def everyNth(items, before, nth):
     """Return those of new items that are the first or an nth of all, with so many before them."""
-    first = items[:1] if not before and nth > 1 else []
-    return first + items[-(before + 1) % nth::nth]
+    return (items[:1] if not before and nth > 1 else []) + items[-(before + 1) % nth::nth]
 
 
 class Terminal:
-    """What a script prints, asks and is told by signals.
-
-    There is one deadline. From the first signal on the program has some seconds for what is under
-    way. Then, or at a second signal, it says its last words and ends, whatever it waits for. So
-    the program may wait in plain calls that no signal ends, such as a consumer's close().
+    """What a script prints, asks and is told by signals. There is one deadline: some seconds after
+    the first signal, or at the second, it says its last words and ends, whatever it waits for.
     """
 
     def __init__(self, name, wayOut=None):
         """wayOut: the signal that is the documented way to end the script."""
         self.name, self.wayOut = name, wayOut
-        self.signals = queue.SimpleQueue()  # those that have come, for watch()
+        self.signals, self.sender = socket.socketpair()  # the numbers of those that have come
         self.signal = None     # the first one
         self.reasons = []      # why the run ends, each once; empty while it goes on
         self.failed = False    # whether one of them is a failure
@@ -63,9 +60,12 @@ class Terminal:
                 os.set_blocking(stream.fileno(), True)  # another program may have left it otherwise
         for number in SIGNALS:
             if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
-                # nohup ignores SIGHUP: leave it at that. The handler is a function in C, because a
-                # flood of signals enters one in Python again and again, before its first line.
-                self.handlers[number] = signal.signal(number, self.signals.put)
+                # nohup ignores SIGHUP: leave it at that. The handler is any function in C that does
+                # nothing: a flood of signals enters one in Python again and again.
+                self.handlers[number] = signal.signal(number, operator.is_)
+        # Python sends each number at once, also while the main thread is in a call.
+        self.sender.setblocking(False)
+        self.wakeup = signal.set_wakeup_fd(self.sender.fileno(), warn_on_full_buffer=False)
         self.watcher = threading.Thread(target=self.watch, daemon=True)
         self.watcher.start()
 
@@ -86,18 +86,25 @@ class Terminal:
     def close(self):
         """Leave the process as it was: the program that called main() may go on."""
         for number, handler in self.handlers.items():
-            signal.signal(number, handler)
-        self.signals.put(None)
+            if handler != signal.SIG_DFL or not self.signal:  # more of them would kill us
+                signal.signal(number, handler)
+        signal.set_wakeup_fd(self.wakeup)
+        self.sender.setblocking(True)
+        self.sender.sendall(bytes(1))
         self.watcher.join()
+        for end in self.signals, self.sender:
+            end.close()
 
     def watch(self):
         """Note signals, and end the program at the deadline, whatever its main thread waits for."""
+        self.signals.settimeout(0.05)
         while True:
-            with contextlib.suppress(queue.Empty):
-                number = self.signals.get(timeout=0.05)
-                if number is None:
-                    return
-                self.onSignal(number)
+            with contextlib.suppress(OSError):  # nothing has come
+                for number in self.signals.recv(100):
+                    if not number:
+                        return
+                    if number in self.handlers:
+                        self.onSignal(number)
             with self.ending:
                 if time.monotonic() >= self.deadline:
                     self.endNow()
@@ -119,15 +126,13 @@ class Terminal:
             self.deadline, self.grace, self.lastWords = math.inf, 0, lambda: None
 
     def endNow(self):
-        """End the program."""
-        # Perhaps nobody reads the last words.
-        threading.Timer(1, lambda: os._exit(self.status())).start()
+        """End the program with its last words."""
+        threading.Timer(2, lambda: os._exit(self.status())).start()  # if nobody reads them
         try:
             if self.writing:
                 self.gone = True
                 self.addReason("standard output is gone: nobody reads it", failed=False)
-            if self.asking:
-                self.write("\n")
+            self.write("\n" if self.asking else "")
             self.lastWords()
         finally:
             os._exit(self.status())
@@ -204,13 +209,14 @@ class Terminal:
 
     def ask(self, question):
         """Return the answer to a question, None where input or output is no terminal."""
+        answer, self.asking = "", True
         self.write(question)
-        answer = ""
         if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
-            grace, self.grace, self.asking = self.grace, 0, True
+            grace, self.grace = self.grace, 0
             with contextlib.suppress(OSError):  # the terminal is gone; SIGHUP comes, too
                 answer = sys.stdin.buffer.readline().decode(errors="replace")
-            self.grace, self.asking = grace, False
+            self.grace = grace
+        self.asking = False
         if not answer.endswith("\n"):  # no Enter was echoed
             self.write("\n")
         return answer.strip() if answer else None
