@@ -185,7 +185,8 @@ def test_handlersOfOurCallerAreGivenBack(mock, script, arguments):
     handlers = {number: lambda *_: None for number in SIGNALS}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        importlib.import_module(script).main(["-t", topic, "-b", mock.bootstrap, *map(str, arguments)])
+        group = ["-g", topic] if script == "runConsumer" else []
+        importlib.import_module(script).main(["-t", topic, "-b", mock.bootstrap, *group, *map(str, arguments)])
         assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
     finally:
         for number, handler in before.items():
