@@ -64,6 +64,7 @@ def makeClient(kind, conf, parser, **callbacks):
         callbacks["logger"] = logging.Logger("librdkafka", logging.CRITICAL + 1)
     try:
         "".join(map(str, conf.values())).encode()  # the library aborts over what is no UTF-8
+        int(conf.get(QUEUE, 0)), int(conf.get(QUEUE_KBYTES, 0))  # the producer reckons with these
         return kind({**conf, **callbacks})
     except (KafkaException, AttributeError, TypeError, ValueError) as error:
         why = error.args[0].str() if isinstance(error, KafkaException) else error

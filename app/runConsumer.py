@@ -70,9 +70,8 @@ class Group:
     def onRevoke(self, client, partitions):
         """Have stored what was shown of partitions that another consumer goes on with."""
         self.onLost(client, partitions)
-        offsets = self.unstoredOf({part.partition for part in partitions})
-        if offsets:  # the library does so as well, but may fail when a broker has just come back
-            with contextlib.suppress(KafkaException):
+        if offsets := self.unstoredOf({part.partition for part in partitions}):
+            with contextlib.suppress(KafkaException):  # the library tries it as well, and may fail
                 client.commit(offsets=offsets, asynchronous=False)
 
     def onLost(self, _client, partitions):

@@ -81,7 +81,7 @@ class Produce:
             return {"key": str(key).encode(), "value": text.encode()}
         except StopIteration:
             self.exhausted = True
-        except Exception as error:  # in somebody's own generate()
+        except BaseException as error:  # in somebody's own generate(); it may call sys.exit()
             place = traceback.extract_tb(error.__traceback__)[-1]
             why = " ".join(f"{type(error).__name__}: {error}".split())
             self.terminal.addReason(f"{place.filename}, line {place.lineno}: {why}")

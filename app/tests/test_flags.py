@@ -50,7 +50,7 @@ WRONG = [
         ["-F", "/nowhere"], ["-F", "/"], ["-F", sys.executable], ["-F", "/dev/zero"], ["--unknown"], ["extra"], ["-t"]))]
 PRODUCER = [["-l", "-m", "-1"], ["-m", "50", "-x", "10"], ["-m", "2000"], ["-x", "x"], ["--seed", "x"], ["--seed", "9" * 5000],
             ["--embedded", "-b", "h:1"], ["-X", "acks=1"], ["-n", "0"], ["-X", "transactional.id=x"],
-            ["-X", "acks=0"],
+            ["-X", "queue.buffering.max.messages=1.5"], ["-X", "acks=0"],
             ["-X", "enable.idempotence=false", "-X", "request.required.acks=0"], ["--set", "x=1"]]
 CONSUMER = [["-g", ""], ["-X", "group.id="], ["--timeout", "-1"], ["--timeout", "nan"], ["--timeout", "inf"], ["--timeout", "x"],
             ["-g", "\udcff"], ["-X", "group.protocol=x"], ["-X", "partition.assignment.strategy=range,cooperative-sticky"],

@@ -41,7 +41,7 @@ def failing(count, error):
 
 
 @pytest.mark.parametrize("count, error, text", [
-    (0, RuntimeError(), ""), (1, OSError(2, "No such file or directory"), "No such file or directory"),
+    (0, RuntimeError(), ""), (3, SystemExit(0), "0"), (1, OSError(2, "No such file or directory"), "No such file or directory"),
     (1500, ValueError("a\nb\n\nc"), "a.*b.*c")])
 def test_errorOfAGeneratorEndsTheRun(produce, mock, count, error, text):
     """The line names this file, and the line of it that raises."""
