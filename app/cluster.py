@@ -28,7 +28,7 @@ PRODUCER = {
     "enable.idempotence": True,        # nothing twice, and nothing out of order
     "partitioner": "murmur2_random",   # that of Kafka's Java clients
     QUEUE: 100000, QUEUE_KBYTES: 1048576,  # the defaults; the script keeps below them
-    "batch.size": 131072,              # 1 MB by default: no faster, and some topics take less
+    "batch.size": 200000,              # 1 MB by default: no faster, and some topics take less
     # A broker that starts does not know its topics for a moment. librdkafka then gives up all that
     # is queued, unless the topic's state changed in the last 2,000 s (it allows 2,147). After 60 s
     # without a refresh it asks again, which changes the state and back. Nothing else may refresh.

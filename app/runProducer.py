@@ -4,6 +4,7 @@ import collections
 import contextlib
 import datetime
 import functools
+import itertools
 import math
 import os
 import random
@@ -60,32 +61,30 @@ class Produce:
 
     def generateAndPublish(self, count=1):
         """Generate up to so many events, queue them, return how many. There must be room."""
-        batch = []
-        while len(batch) < count and (event := self.generateEvent()):
-            size = len(event["key"]) + len(event["value"])
-            if size > self.largest:  # the room was reckoned for smaller ones
-                self.publish(batch)
-                self.largest = size
-                while not self.room():
-                    self.serve(self.client.flush, 0.05)
-                self.publish([event])
-                return len(batch) + 1
-            batch.append(event)
-        self.publish(batch)
+        events, batch = [], []
+        with self.blame():  # extend() keeps what came before an error
+            # A StopIteration ends starmap().
+            events.extend(itertools.starmap(self.generate, itertools.repeat((), count)))
+        with self.blame():
+            batch.extend({"key": str(key), "value": text.encode()} for key, text in events)
+        self.exhausted = len(events) < count
+        size = max([len(event["value"]) + 4 * len(event["key"]) for event in batch], default=0)
+        whole, self.largest = size <= self.largest, max(size, self.largest)
+        for part in [batch] if whole else [[event] for event in batch]:
+            while not self.room():  # it was reckoned for smaller ones
+                self.serve(self.client.flush, 0.05)
+            self.publish(part)
         return len(batch)
 
-    def generateEvent(self):
-        """Return the next event as the client's produce_batch() takes it, None if none comes."""
+    @contextlib.contextmanager
+    def blame(self):
+        """Make an error of somebody's own generate() a reason to stop. It may call sys.exit()."""
         try:
-            key, text = self.generate()
-            return {"key": str(key).encode(), "value": text.encode()}
-        except StopIteration:
-            self.exhausted = True
-        except BaseException as error:  # in somebody's own generate(); it may call sys.exit()
+            yield
+        except BaseException as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             why = " ".join(f"{type(error).__name__}: {error}".split())
             self.terminal.addReason(f"{place.filename}, line {place.lineno}: {why}")
-        return None
 
     def publish(self, batch):
         """Queue events."""
@@ -105,7 +104,7 @@ class Produce:
         If more are offered, the client refuses some; offered again, these would change the order.
         Those that wait only to be shown take room, too: all of this has to fit into memory.
         """
-        size = max(self.largest, 1)
+        size = self.largest or BATCH_BYTES
         queue = min(int(self.conf[cluster.QUEUE]) or 10 ** 9,  # 0 is no limit
                     int(self.conf[cluster.QUEUE_KBYTES]) * 1024 // size)
         free = max(queue, 1) - max(len(self.client), len(self.unshown))

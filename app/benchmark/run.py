@@ -44,7 +44,7 @@ from broker import startBroker
 
 PRODUCER, CONSUMER = "runProducer.py", "runConsumer.py"
 PERF_TEST = "kafka-producer-perf-test"
-BATCHES = "linger.ms=10", "batch.size=131072"  # those of runProducer.py at full speed
+BATCHES = "linger.ms=10", "batch.size=200000"  # those of runProducer.py at full speed
 STARTS = 15  # how often each start is timed
 PAUSES = (1, 10000), (5, 2000), (30, 300)  # milliseconds, events
 
