@@ -62,18 +62,20 @@ class Produce:
     def generateAndPublish(self, count=1):
         """Generate up to so many events, queue them, return how many. There must be room."""
         events, batch = [], []
-        with self.blame():  # extend() keeps what came before an error
-            # A StopIteration ends starmap().
+        with self.blame():  # extend() keeps what came before an error; StopIteration ends starmap()
             events.extend(itertools.starmap(self.generate, itertools.repeat((), count)))
         with self.blame():
             batch.extend({"key": str(key), "value": text.encode()} for key, text in events)
         self.exhausted = len(events) < count
         size = max([len(event["value"]) + 4 * len(event["key"]) for event in batch], default=0)
-        whole, self.largest = size <= self.largest, max(size, self.largest)
-        for part in [batch] if whole else [[event] for event in batch]:
-            while not self.room():  # it was reckoned for smaller ones
-                self.serve(self.client.flush, 0.05)
-            self.publish(part)
+        if size > self.largest:
+            self.largest = size  # the room was reckoned for smaller ones
+            for event in batch:
+                while not self.room():
+                    self.serve(self.client.flush, 0.05)
+                self.publish([event])
+        else:
+            self.publish(batch)
         return len(batch)
 
     @contextlib.contextmanager

@@ -14,8 +14,7 @@ GRACE_SECONDS = 4  # for what is under way when a signal comes; `docker stop` ki
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
            if hasattr(signal, name)]
 PLAIN = bytes(range(0x20, 0x7f))  # what any terminal shows as it is
-# What a terminal obeys, or what hides text: control characters, line and paragraph separators, and
-# marks that change the direction of writing.
+# What a terminal obeys, or what hides text: controls, ends of lines, marks of writing direction.
 UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 

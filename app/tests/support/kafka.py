@@ -267,11 +267,6 @@ class ApacheKafka(Cluster):
         for broker in self.brokers:
             broker.start()
 
-    def tool(self, main, *arguments, **options):
-        """Return what one of Kafka's command line tools prints. Raise CalledProcessError."""
-        return subprocess.run(java(main, *arguments), check=True, capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, **options).stdout
-
 
 class Broker4(Broker):
     """A broker of Kafka 4, which is its own controller."""
