@@ -250,4 +250,5 @@ def test_topicOfSmallBatches(faultyKafka, longest, fault):
         producer.until("Message produced")
         fault(faultyKafka.cluster, producer)
         assert producer.end() == 0 and finished(producer.out) == 20000
-    assert Counter(producer.shown()) == Counter(faultyKafka.values(topic)) and len(set(producer.shown())) == 20000
+    shown = producer.shown()  # at full speed two events of one microsecond may be alike
+    assert len(shown) == 20000 and Counter(shown) == Counter(faultyKafka.values(topic))

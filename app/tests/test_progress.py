@@ -24,10 +24,18 @@ class Screen:
         end = time.monotonic() + 120
         while not any(until in line for line in self.screen.display):
             assert time.monotonic() < end, self.screen.display
-            piece = self.child.read_nonblocking(1000, 120)
-            self.output += piece
-            self.stream.feed(piece)
-            self.views.append([line.rstrip() for line in self.screen.display if line.strip()])
+            self.see(self.child.read_nonblocking(1000, 120))
+
+    def see(self, piece):
+        """Look at the screen after a piece of output."""
+        self.output += piece
+        self.stream.feed(piece)
+        self.views.append([line.rstrip() for line in self.screen.display if line.strip()])
+
+    def end(self):
+        """Look at the screen when the script has ended."""
+        self.child.expect(pexpect.EOF)
+        self.see(self.child.before)
 
 
 @pytest.mark.parametrize("columns", [80, 30])
@@ -66,8 +74,7 @@ def test_ctrlCLeavesNoStrayLetter(mock, columns):
     screen.child.sendline()
     screen.follow(" delivered, "[:columns - 22])
     screen.child.sendintr()  # which the terminal echoes as ^C, behind the progress line
-    screen.follow("stopped by")
-    screen.child.expect(pexpect.EOF)
+    screen.end()
     assert "^C" in screen.output
     last = "".join(screen.views[-1])  # a narrow screen folds the lines
     assert re.search(r"\.\d{6}\"}(Finished publishing: \d+ messages\.|runProducer: \d+ produced, .* stopped by SIGINT){2}$", last)
