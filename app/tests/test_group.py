@@ -134,6 +134,8 @@ def test_leavingThatCannotStore(faultyMock):
     ended = run(*consumerOf(faultyMock, "topic", "-e", 1))
     assert (ended.returncode, events(ended.stdout)) == (0, ["one"])
     assert ended.stderr.endswith(AGAIN) and ended.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_twoOfTheSameName(kafka4, protocol):
     topic = kafka4.topic()

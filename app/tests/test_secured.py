@@ -86,8 +86,8 @@ def secured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("certificates")
     makeCertificates(folder)
     cluster = ApacheKafka(options=QUICK, ssl_keystore_location=folder / "broker.p12", ssl_keystore_password="storepass",
-                                      ssl_keystore_type="PKCS12", super_users="User:ANONYMOUS",
-                                      authorizer_class_name="kafka.security.authorizer.AclAuthorizer")
+                          ssl_keystore_type="PKCS12", super_users="User:ANONYMOUS",
+                          authorizer_class_name="kafka.security.authorizer.AclAuthorizer")
     cluster.secured, cluster.mutual = (f"127.0.0.1:{freePort()}" for _ in range(2))
     listeners = f"PLAINTEXT://{cluster.bootstrap},SASL_SSL://{cluster.secured},SSL://{cluster.mutual}"
     modules = "listener.name.sasl_ssl.{}.sasl.jaas.config", "org.apache.kafka.common.security.{}LoginModule required{};"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from confluent_kafka.admin import ConfigResource
 from support.kafka import waitFor
-from support.processes import APP, EXIT, LIMIT, QUESTION, READY, byPlayer, events, finished, matches, run
+from support.processes import APP, EXIT, LIMIT, READY, events, finished, matches, run
 from support.stack import CHECKED, COMPOSE, DOCKERFILE, SERVICES, docker, done
 
 SERVER = "Bootstrap servers: broker:29092"
@@ -60,15 +60,6 @@ def test_writtenDockerfile():
     assert not re.search("--mount|--chmod|<<", DOCKERFILE.read_text())  # which Docker's older builder does not know
 
 
-def test_fiveBecomeFour(stack):
-    assert stack.whole(), stack.containers()
-    before = stack.containers()
-    stack.compose("up", "-d", "--wait")
-    assert stack.whole(), stack.containers()
-    assert {name: state["Id"] for name, state in stack.containers().items()} == {
-        name: state["Id"] for name, state in before.items()}
-
-
 def test_configHasNoWarning(stack):
     ended = docker("compose", "-f", COMPOSE, "config", "-q")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
@@ -107,41 +98,6 @@ def test_container(stack):
     rooms = {path.relative_to(APP).parts[0] for path in APP.rglob("*.py")} - {"benchmark", "tests"}
     assert listing.stdout.split() == ["/app", *sorted(rooms | {"requirements.txt"})]
     assert stack.execute("id", "-u").stdout.strip() != "0"
-
-
-def test_loop(stack):
-    stack.clear()
-    with stack.shell() as consumer, stack.shell() as producer:
-        consumer.type("python runConsumer.py -t gameplay", READY)
-        consumer.type("", "Listening for events")
-        producer.type("python runProducer.py -t gameplay -l -e 1000 -m 0 -x 1 -p 100", READY)
-        producer.type("", EXIT)
-        producer.type("")
-        published = [line for line in producer.lines() if "waiting for" not in line]  # said where it takes over a second
-        received = consumer.consume(1000)
-    matches(published, [
-        "Running in a loop. Number loops: 1000 Min latency: 0 Max latency: 1 Printing every 100:th message.",
-        READY, SERVER, "Generating and publishing event in loop", *["Message produced: EVENT"] * 11,
-        "Finished publishing: 1000 messages.", EXIT])
-    matches(received, [SERVER, READY, "Listening for events on topic: gameplay. Press Ctrl-C to exit.",
-                       *["Received message: EVENT"] * 1000, "Press the enter key to exit the consume application."])
-    received = events("\n".join(received))
-    assert byPlayer(received) == byPlayer(stack.ground.values("gameplay"))
-    assert set(events("\n".join(published))) <= set(received)
-
-
-def test_oneByOne(stack):
-    before = stack.count()
-    with stack.shell() as shell:
-        shell.type("python runProducer.py -t gameplay", READY)
-        shell.type("", QUESTION)
-        shell.type("Y", "Message produced: ", QUESTION)
-        shell.type("Y", "Message produced: ", QUESTION)
-        shell.type("N", EXIT)
-        shell.type("")
-        produced = [QUESTION + "Y", "Generating and publishing event", "Message produced: EVENT"]
-        matches(shell.lines(), [READY, SERVER, *produced, *produced, QUESTION + "N", EXIT])
-    assert stack.count() == before + 2
 
 
 def test_hostsAddressInTheContainerWithoutTerminal(stack):

@@ -93,7 +93,6 @@ class Ground:
         return None if found.offset == OFFSET_INVALID else found.offset
 
 
-
 def requireKafka():
     """Skip where Apache Kafka cannot run, and say why."""
     reason = missing()
