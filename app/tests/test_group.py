@@ -67,7 +67,10 @@ def test_anotherConsumerHasBeenThereMeanwhile(faultyMock):
         first.send(signal.SIGSTOP)
         publish(faultyMock, "2", "3")
         second = run(*consumerOf(faultyMock, "topic", *SHORT, "-e", 2))
+        faultyMock.cluster.refuse(FETCH, KafkaError.LEADER_NOT_AVAILABLE)
         first.send(signal.SIGCONT)
+        outlast(first, 3)  # in which it learns that it is no longer a member
+        faultyMock.cluster.accept(FETCH)
         publish(faultyMock, "4")
         first.until("Received message: 4")
     assert (first.shown(), events(second.stdout)) == (["1", "4"], ["2", "3"])
