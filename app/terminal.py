@@ -58,9 +58,9 @@ class Terminal:
             with contextlib.suppress(AttributeError, OSError):  # Windows, before Python 3.12
                 os.set_blocking(stream.fileno(), True)  # another program may have left it otherwise
         for number in SIGNALS:
-            if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
-                # nohup ignores SIGHUP: leave it at that. The handler is any function in C that does
-                # nothing: a flood of signals enters one in Python again and again.
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP: leave it at that
+                # Any function in C that does nothing: a flood of signals enters a handler in Python
+                # again and again.
                 self.handlers[number] = signal.signal(number, operator.is_)
         # Python sends each number at once, also while the main thread is in a call.
         self.sender.setblocking(False)

@@ -9,7 +9,7 @@ import threading
 import pytest
 from support.pairs import loopOn
 from support.processes import (EXIT, LIMIT, QUESTION, READY, SIGNALS, Process, command, complaints, consumerOf, converse,
-                               environment, finish, finished, start, terminal)
+                               environment, finish, finished, outlast, start, terminal)
 
 SCRIPTS = ["runProducer", "runConsumer"]
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -147,20 +147,17 @@ def test_signalAtTheLastQuestionChangesNoFailure(mockCluster):
     assert child.wait() == 1
 
 
-@pytest.mark.parametrize("ignored, number, status", [("HUP", signal.SIGHUP, 143), ("INT", signal.SIGINT, 130)])
-def test_signalsThatAreIgnoredFromTheStart(mock, ignored, number, status):
+@pytest.mark.parametrize("ignored, stop", [(signal.SIGHUP, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
+def test_signalsThatAreIgnoredFromTheStart(mock, ignored, stop):
     """That is what nohup asks for. In the background a shell has SIGINT ignored, but that one is our way out."""
-    words = command(*loopOn(mock, mock.topic(), "-m", 60000, "-x", 60000))
-    process = start(["bash", "-c", f"trap '' {ignored}; exec \"$@\"", "bash", *words])
-    for line in process.stdout:
-        if line.startswith("Message produced"):
-            break
-    process.send_signal(number)
-    if number == signal.SIGHUP:
-        process.send_signal(signal.SIGTERM)
-    ended = finish(process)
-    assert ended.returncode == status
-    assert re.fullmatch(f"runProducer: 1 produced, .* stopped by {signal.Signals(status - 128).name}\n", ended.stderr)
+    with Process(*loopOn(mock, mock.topic()), preexec_fn=lambda: signal.signal(ignored, signal.SIG_IGN)) as producer:
+        producer.until("Message produced")
+        if stop != ignored:
+            producer.send(ignored)
+            outlast(producer, 1)
+        producer.send(stop)
+        assert producer.end() == 128 + stop
+    assert producer.err[-1].endswith(f" 0 failed: stopped by {stop.name}\n")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

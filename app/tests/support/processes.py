@@ -103,8 +103,9 @@ def converse(child, *pairs):
 class Process:
     """A script that runs in the background without a terminal; its lines are collected as they come."""
 
-    def __init__(self, script, *arguments, env=None):
-        self.process = start(command(script, *arguments), env=env)
+    def __init__(self, script, *arguments, **options):
+        """options: see subprocess.Popen."""
+        self.process = start(command(script, *arguments), **options)
         self.out, self.err = [], []
         self.threads = [threading.Thread(target=lines.extend, args=(stream,), daemon=True) for lines, stream in
                         ((self.out, self.process.stdout), (self.err, self.process.stderr))]
