@@ -149,7 +149,7 @@ class Produce:
             remaining -= self.generateAndPublish(pace.take(min(room, remaining)))
             if room:
                 seconds = min(pace.wait(), 0.1) if remaining else 0
-                if seconds < 0.02:  # poll() waits for whole milliseconds, and wakes for each report
+                if 0 < seconds < 0.02:  # poll() waits for whole ms, and wakes for each report
                     time.sleep(seconds)
                     seconds = 0
                 self.serve(self.client.poll, seconds)
