@@ -6,8 +6,7 @@ All take turns on one broker of Apache Kafka 3.9, which is started on this machi
    until the broker has stored them (acks=all, idempotent). Ours makes each event, the perf-test
    sends ready ones. runConsumer.py, kafka-console-consumer and kcat, where it is on the PATH,
    print every event that the perf-test wrote.
-2. Start. From the start of a script to its help, and to its first event.
-3. Pace. The time between events against the pauses asked for, and the CPU time it takes.
+2. Pace. The time between events against the pauses asked for, and the CPU time it takes.
 
 Times are those of whole processes, from start to end. Kafka's tools get the Java options of their
 own scripts. A first round warms up and is not counted; then who comes first changes with each
@@ -40,12 +39,9 @@ sys.path.insert(0, str(APP))
 import gameplay
 from broker import startBroker
 
-# confluent_kafka is not imported here: Linux never reports a child's peak below its parent's.
-
 PRODUCER, CONSUMER = "runProducer.py", "runConsumer.py"
 PERF_TEST = "kafka-producer-perf-test"
 BATCHES = "linger.ms=10", "batch.size=200000"  # those of runProducer.py at full speed
-STARTS = 15  # how often each start is timed
 PAUSES = (1, 10000), (5, 2000), (30, 300)  # milliseconds, events
 
 
@@ -55,14 +51,7 @@ class Run(typing.NamedTuple):
     """What a process took, and what it printed."""
     seconds: float  # from its start to its end
     cpu: float      # seconds
-    mib: float      # peak memory
-    lines: list     # (seconds since the start, line) of each line
-
-    def when(self, beginning):
-        """Return after how many seconds the first line that begins so was printed."""
-        times = [seconds for seconds, line in self.lines if line.startswith(beginning)]
-        check(times, f"no line begins with '{beginning}': {self.lines[-3:]}")
-        return times[0]
+    lines: list     # as bytes
 
 
 def check(condition, message):
@@ -71,48 +60,44 @@ def check(condition, message):
         sys.exit(f"benchmark: {message}")
 
 
-def measure(command, events=1, output=subprocess.PIPE):
-    """Run a command to its end. Its lines are timed, unless they go into a file."""
+def measure(command, events):
+    """Run a command to its end."""
     command = list(map(str, command))
-    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         start = time.monotonic()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
-                                   text=True)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
         tooLong = threading.Timer(60 + events // 5000, process.kill)
         tooLong.start()
         try:
-            lines = [(time.monotonic() - start, line) for line in process.stdout or ()]
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.monotonic() - start
             process.returncode = os.waitstatus_to_exitcode(status)
         finally:
             tooLong.cancel()
             process.kill()  # does nothing to one that has ended
+        output.seek(0)
         errors.seek(0)
         check(process.returncode == 0, f"{' '.join(command)}\nended with {process.returncode}: "
-                                       f"{errors.read()[-2000:]}")
-    mib = usage.ru_maxrss / (2 ** 20 if sys.platform == "darwin" else 2 ** 10)
-    return Run(seconds, usage.ru_utime + usage.ru_stime, mib, lines)
+                                       f"{errors.read().decode(errors='replace')[-2000:]}")
+        return Run(seconds, usage.ru_utime + usage.ru_stime, output.readlines())
 
 
 def write(command, events):
     """Run a producer, and check that it says that all events are published."""
     run = measure(command, events)
-    finished = f"Finished publishing: {events} messages.", f"{events} records sent, "
-    check(any(line.startswith(finished) for _, line in run.lines),
+    finished = b"Finished publishing: %d messages." % events, b"%d records sent, " % events
+    check(any(line.startswith(finished) for line in run.lines),
           f"{command}\ndid not publish {events} events: {run.lines[-3:]}")
     return run
 
 
 def read(command, events):
-    """Run a consumer into a file, and check that this holds so many whole events."""
+    """Run a consumer, and check that it printed so many whole events."""
+    run = measure(command, events)
     event = re.compile(rb'(Received message: )?\{"playerId": .*"\}\n')
-    with tempfile.TemporaryFile() as file:
-        run = measure(command, events, file)
-        file.seek(0)
-        shown = sum(map(bool, map(event.fullmatch, file)))
+    shown = sum(map(bool, map(event.fullmatch, run.lines)))
     check(shown == events, f"{command}\nshowed {shown} events instead of {events}")
-    return run
+    return run._replace(lines=None)  # a million of them are too many to keep
 
 
 # The command lines of all who take part. Our scripts find the broker in BOOTSTRAP_SERVERS.
@@ -151,7 +136,7 @@ def kcat(broker, topic, events):
             "-c", events]
 
 
-# The three questions. apps: {beginning of the names in tables: folder with scripts}, ours first.
+# The two questions. apps: {beginning of the names in tables: folder with scripts}, ours first.
 
 def compareSpeed(broker, apps, rounds, events):
     """Let all write and read so many events, several times, and print what it took them."""
@@ -170,7 +155,7 @@ def compareSpeed(broker, apps, rounds, events):
     rows = [speedRow(name, [(runs[name], runs[ours]) for runs in taken], events)
             for ours, names in ((PRODUCER, producers), (CONSUMER, consumers)) for name in names]
     printTable(f"Speed for {events:,} events. Our batches: {' '.join(BATCHES)}.",
-               ["", "seconds", "CPU s", "peak MiB", "events/s", "ratio", "CPU ratio"], rows)
+               ["", "seconds", "CPU s", "events/s", "ratio", "CPU ratio"], rows)
 
 
 def runRound(broker, producers, consumers, number, events):
@@ -191,27 +176,10 @@ def runRound(broker, producers, consumers, number, events):
 
 def speedRow(name, pairs, events):
     """Return a line of the table: medians of all (run, our run of the same round)."""
-    columns = zip(*((run.seconds, run.cpu, run.mib, events / run.seconds,
-                     run.seconds / ours.seconds, ours.cpu / run.cpu) for run, ours in pairs))
-    digits = ".2f", ".2f", ".0f", ",.0f", ".2f", ".2f"
+    columns = zip(*((run.seconds, run.cpu, events / run.seconds, run.seconds / ours.seconds,
+                     ours.cpu / run.cpu) for run, ours in pairs))
+    digits = ".2f", ".2f", ",.0f", ".2f", ".2f"
     return [name, *(format(median(column), form) for column, form in zip(columns, digits))]
-
-
-def timeStarts(apps):
-    """Print how long it takes to the help and to the first event."""
-    write(producer(APP, "start", 1), 1)
-    taken = {name: [] for name in apps}
-    for _, (name, app) in itertools.product(range(STARTS), apps.items()):
-        taken[name].append((
-            measure([sys.executable, app / PRODUCER, "--help"]).seconds,
-            measure([sys.executable, app / CONSUMER, "--help"]).seconds,
-            measure(producer(app, "start", 1)).when("Message produced"),
-            measure(consumer(app, "start", 1)).when("Received message")))
-    printTable(f"Start: seconds from the start of the process, medians of {STARTS}.",
-               ["", f"{PRODUCER} --help", f"{CONSUMER} --help", "first event acknowledged",
-                "first event shown"],
-               [[name or "ours", *(f"{median(column):.3f}" for column in zip(*times))]
-                for name, times in taken.items()])
 
 
 def checkPace(apps):
@@ -220,8 +188,8 @@ def checkPace(apps):
     for (pause, events), (name, app) in itertools.product(PAUSES, apps.items()):
         short = write(producer(app, "pace", 1), 1)
         run = write(producer(app, "pace", events, pause), events)
-        first, last = (datetime.fromisoformat(json.loads(line.partition(": ")[2])["eventTime"])
-                       for _, line in run.lines if line.startswith("Message produced: "))
+        first, last = (datetime.fromisoformat(json.loads(line.partition(b": ")[2])["eventTime"])
+                       for line in run.lines if line.startswith(b"Message produced: "))
         asked, real = pause * (events - 1) / 1000, (last - first).total_seconds()
         rows.append([f"{name}{PRODUCER} -m {pause} -x {pause}", f"{events:,}", f"{asked:.3f}",
                      f"{real:.3f}", f"{real / asked - 1:+.3%}",
@@ -266,7 +234,6 @@ def main(argv=None):
                   f"Apache Kafka {clients}; rounds: {args.rounds}", flush=True)
             os.environ["BOOTSTRAP_SERVERS"] = broker.bootstrap
             compareSpeed(broker, apps, args.rounds, args.events)
-            timeStarts(apps)
             checkPace(apps)
     except (OSError, RuntimeError) as error:
         check(False, error)
