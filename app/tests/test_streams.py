@@ -83,9 +83,9 @@ def test_stopIsKeptWhenNobodyReads(mock, pipe, script, errorsToo, number):
 
 
 def test_stopIsKeptWhenSomebodyReadsALittle(mock, pipe):
-    """The pipe has room again, but not for all of the batch that the signal met."""
+    """The pipe has room again, but not for all of the line that the signal met."""
     topic = mock.topic()
-    mock.publish(topic, *(f"{number:0100}" for number in range(20000)))
+    mock.publish(topic, "x" * 500000)
     process = start(endless(mock, "runConsumer", topic), stdout=pipe[1])
     waitUntilFull(pipe[1])
     process.send_signal(signal.SIGTERM)
