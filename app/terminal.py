@@ -59,8 +59,8 @@ class Terminal:
                 os.set_blocking(stream.fileno(), True)  # another program may have left it otherwise
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP: leave it at that
-                # Any function in C that does nothing: a flood of signals enters a handler in Python
-                # again and again.
+                # The handler is a function in C that does nothing: a flood of signals would enter
+                # one in Python again and again.
                 self.handlers[number] = signal.signal(number, operator.is_)
         # Python sends each number at once, also while the main thread is in a call.
         self.sender.setblocking(False)

@@ -157,7 +157,8 @@ def test_signalsThatAreIgnoredFromTheStart(mock, ignored, stop):
             outlast(producer, 1)
         producer.send(stop)
         assert producer.end() == 128 + stop
-    assert producer.err[-1].endswith(f" 0 failed: stopped by {stop.name}\n")
+    [line] = complaints(producer.err)
+    assert re.fullmatch(rf"runProducer: (\d+) produced, \1 delivered, 0 failed: stopped by {stop.name}\n", line)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
