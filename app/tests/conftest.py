@@ -8,7 +8,7 @@ import pytest
 from support.grounds import Ground, apache, known, requireKafka
 from support.kafka import QUICK, ApacheKafka, ApacheKafka4, waitFor
 from support.mockCluster import MockCluster
-from support.processes import LIMIT, finish, start
+from support.processes import LIMIT, run
 from support.stack import Stack, missing
 
 PR_SET_PDEATHSIG = 1  # of Linux: the signal to get when the parent dies
@@ -90,7 +90,7 @@ def stack(tmp_path_factory):
 @pytest.fixture(scope="session")
 def packageIndex():
     """The index that pip installs from; skip where it does not answer."""
-    ended = finish(start([sys.executable, "-m", "pip", "--retries", "1", "index", "versions", "confluent-kafka"]))
+    ended = run(sys.executable, "-m", "pip", "--retries", "1", "index", "versions", "confluent-kafka")
     if ended.returncode:
         pytest.skip(f"no package can be installed: {' '.join(ended.stderr.split())[-300:]}")
 

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException
 from support.forwarder import Forwarder
 from support.kafka import waitFor
 from support.pairs import goOn, loopOn, pair, reconcile
-from support.processes import LIMIT, Process, consumerOf, finished, outlast, run
+from support.processes import LIMIT, Process, consumerOf, finished, run
 
 
 def leaderless(ground, topic):
@@ -108,20 +108,20 @@ def test_membersComeAndGo(threeBrokers, strategy):
             with Process(*consume) as first, Process(*consume) as second:
                 first.until("Listening")
                 second.until("Listening")
-                first.send(stop)
-                second.send(stop)
+                first.send_signal(stop)
+                second.send_signal(stop)
                 assert first.end() == second.end() == (0 if stop == signal.SIGINT else 143), (first.err, second.err)
             members += [first, second]
             left = len(describe(threeBrokers, topic).members)
             assert left == 1, (first.err, second.err)  # no dead one that the others wait for
-        producer.send(signal.SIGTERM)
+        producer.send_signal(signal.SIGTERM)
         assert producer.end() == 143
         total = finished(producer.out)
 
         def received():
             return [text for member in members for text in member.shown()]
         waitFor(lambda: len(received()) >= total, "all events", LIMIT)
-        staying.send(signal.SIGINT)
+        staying.send_signal(signal.SIGINT)
         assert staying.end() == 0
     assert Counter(received()) == Counter(producer.shown())
 
@@ -136,11 +136,11 @@ def test_topicMadeAnewUnderAPair(faultyKafka):
         faultyKafka.admin.delete_topics([topic])[topic].result(LIMIT)
         waitFor(lambda: 0 < faultyKafka.count(topic) < many, "the topic anew", LIMIT)
         goOn(producer, consumer)
-        producer.send(signal.SIGINT)
+        producer.send_signal(signal.SIGINT)
         assert producer.end() == 130
         stored = faultyKafka.values(topic)
         waitFor(lambda: set(stored) <= set(consumer.shown()), "all of the new log", LIMIT)
-        consumer.send(signal.SIGINT)
+        consumer.send_signal(signal.SIGINT)
         assert consumer.end() == 0
     assert set(Counter(consumer.shown()).values()) == {1}
 
@@ -155,14 +155,14 @@ def test_kafka4BrokerAwayAfterASecondConsumerJoined(kafka4, protocol, fault):
             Process(*consume) as first, Process(*consume) as second:
         first.until("Received message")
         second.until("Received message")
-        outlast(producer, 1)
+        producer.outlast(1)
         if fault == "kill":
             broker.stop(signal.SIGKILL)
             producer.until("the broker is gone")
             broker.start()
         else:
             broker.pause()
-            outlast(producer, 8)  # after 9 s its own cluster gives it up: librdkafka may not recover
+            producer.outlast(8)  # after 9 s its own cluster gives it up: librdkafka may not recover
             broker.resume()
         goOn(producer, first, second)
         reconcile(kafka4, topic, producer, first, second)

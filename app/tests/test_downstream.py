@@ -1,13 +1,12 @@
 """What stands behind the topic: Kafka Connect reads each event, and Java's producer would choose its partition."""
 import base64
 import json
-import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from support.kafka import java
-from support.processes import LIMIT, events, run
+from support.processes import events, run
 
 PLAYERS = range(100, 111)
 CLASSES = {"playerId": "Long", "gameId": "Long", "stake": "Long", "win": "Long", "eventTime": "String"}
@@ -15,10 +14,9 @@ CLASSES = {"playerId": "Long", "gameId": "Long", "stake": "Long", "win": "Long",
 
 def readInJava(messages, partitions):
     """Return of each message, as Java reads it, (partition, key, {field: (class, value)}), all of it text."""
-    lines = [b" ".join(base64.b64encode(part) for part in (message.key(), message.value())) for message in messages]
+    lines = [" ".join(base64.b64encode(part).decode() for part in (message.key(), message.value())) for message in messages]
     program = java(Path(__file__).parent / "support" / "Downstream.java", partitions)
-    output = subprocess.run(program, input=b"\n".join(lines), check=True, capture_output=True, timeout=LIMIT).stdout
-    rows = [line.split("\t") for line in output.decode().splitlines()]
+    rows = [line.split("\t") for line in run(*program, input="\n".join(lines), check=True).stdout.splitlines()]
     return [(partition, key, {name: (kind, value) for name, kind, value in (field.split(":", 2) for field in fields)})
             for partition, key, *fields in rows]
 

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 from support.kafka import java
-from support.processes import APP, Process, environment, finish, run, start
+from support.processes import APP, Process, environment, run
 
 README = (APP / "README.md").read_text()
 CONVERT = """
@@ -54,7 +54,7 @@ def timeOf(message):
 def test_timeInJavaScript(zone):
     expression = written(r"`(new Date\(eventTime[^`]*)`")
     program = f"const eventTime = '2026-11-22 03:56:10.339232'; console.log({expression}.toISOString())"
-    ended = finish(start(["node", "-e", program], env=environment(TZ=zone)))
+    ended = run("node", "-e", program, env=environment(TZ=zone))
     assert (ended.stdout, ended.stderr) == ("2026-11-22T03:56:10.339Z\n", "")
 
 
@@ -63,7 +63,7 @@ def test_timeInKafkaConnect(tmp_path):
     (tmp_path / "Convert.java").write_text(CONVERT)
     seconds = written("`(yyyy-[^`]*ss)`")
     formats = seconds, seconds + ".SSS", seconds + ".SSSSSS"
-    ended = finish(start(java(tmp_path / "Convert.java", "2026-11-22 03:56:10.999999", *formats)))
+    ended = run(*java(tmp_path / "Convert.java", "2026-11-22 03:56:10.999999", *formats))
     second = round(datetime(2026, 11, 22, 3, 56, 10, tzinfo=timezone.utc).timestamp() * 1000)
     shifted = second + 999999  # 16 minutes and 40 seconds: the fraction, taken for milliseconds
     assert [int(line) for line in ended.stdout.split()] == [second, shifted, shifted], ended.stderr

@@ -3,7 +3,7 @@ import contextlib
 import socket
 
 import pytest
-from support.processes import EVENT, EXIT, QUESTION, READY, byPlayer, converse, environment, events, finish, start, terminal
+from support.processes import EVENT, EXIT, QUESTION, READY, Terminal, byPlayer, environment, events, run
 
 
 def isThere(server):
@@ -17,15 +17,15 @@ def isThere(server):
 @pytest.mark.parametrize("changes", [{}, {"BOOTSTRAP_SERVERS": "elsewhere:9092"}])
 def test_isReadByTheCommandThatItPrints(changes):
     env = environment(PATH="/nowhere", **changes)  # no python there
-    producer = terminal("runProducer", "-t", "gameplay", "-l", "-e", 5, "-m", 0, "-x", 0, "-p", 1, "--embedded", env=env)
-    converse(producer, (READY, ""))
+    producer = Terminal("runProducer", "-t", "gameplay", "-l", "-e", 5, "-m", 0, "-x", 0, "-p", 1, "--embedded", env=env)
+    producer.converse((READY, ""))
     producer.expect(r"runProducer: an embedded broker listens on (127\.0\.0\.1:\d+)")
     server = producer.match[1]
     producer.expect(r"runProducer: ([^\r]*runConsumer\.py [^\r]+)")
     pasted = producer.match[1]
     producer.expect_exact(EXIT)
     assert isThere(server) and f"Bootstrap servers: {server}\r\n" in producer.before
-    consumer = finish(start(["/bin/bash", "-c", f"{pasted} -e 5"], env=env))
+    consumer = run("/bin/bash", "-c", f"{pasted} -e 5", env=env)
     assert byPlayer(events(consumer.stdout)) == byPlayer(events(producer.before))
     assert consumer.returncode == 0 and len(events(consumer.stdout)) == 5
     producer.sendline()
@@ -34,8 +34,8 @@ def test_isReadByTheCommandThatItPrints(changes):
 
 
 def test_oneByOne():
-    producer = terminal("runProducer", "-t", "gameplay", "--embedded")
-    converse(producer, (READY, ""), (QUESTION, "Y"))
+    producer = Terminal("runProducer", "-t", "gameplay", "--embedded")
+    producer.converse((READY, ""), (QUESTION, "Y"))
     producer.expect("Message produced: " + EVENT)
-    converse(producer, (QUESTION, "N"), (EXIT, ""))
+    producer.converse((QUESTION, "N"), (EXIT, ""))
     assert producer.read().strip() == "" and producer.wait() == 0

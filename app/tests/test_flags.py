@@ -5,7 +5,7 @@ import sys
 from unittest.mock import ANY
 
 import pytest
-from support.processes import Process, environment, finish, run, runHere, start
+from support.processes import Process, environment, run, runHere
 
 import gameplay
 
@@ -185,6 +185,5 @@ def test_help(script):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full not found")
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_helpThatNobodyCanRead(script):
-    words = ["bash", "-c", f"'{sys.executable}' {script}.py --help >/dev/full"]
-    ended = finish(start(words, env=environment(PYTHONUNBUFFERED="")))
+    ended = run("bash", "-c", f"'{sys.executable}' {script}.py --help >/dev/full", env=environment(PYTHONUNBUFFERED=""))
     assert ended.returncode == 1 and "Traceback" not in ended.stderr

@@ -3,14 +3,13 @@ import collections
 import datetime
 import json
 import re
-import subprocess
 import sys
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.processes import APP
+from support.processes import run
 
 import gameplay
 
@@ -111,6 +110,6 @@ def test_winRateFollowsItsBounds(bounds, monkeypatch):
 
 def test_standardLibraryAlone():
     code = "import sys; before = set(sys.modules); import gameplay; print(*sorted(set(sys.modules) - before))"
-    loaded = subprocess.run([sys.executable, "-S", "-c", code], cwd=APP, capture_output=True, text=True, check=True).stdout
+    loaded = run(sys.executable, "-S", "-c", code, check=True).stdout
     assert not {name.split(".")[0] for name in loaded.split()} - {*sys.stdlib_module_names, "gameplay"} if hasattr(
         sys, "stdlib_module_names") else "kafka" not in loaded

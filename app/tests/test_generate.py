@@ -3,10 +3,9 @@ import random
 import re
 import sys
 
-import pexpect
 import pytest
 from support.pairs import loopOn
-from support.processes import APP, EXIT, LIMIT, QUESTION, READY, complaints, converse, environment, runHere
+from support.processes import EXIT, QUESTION, READY, Terminal, complaints, runHere
 
 
 @pytest.fixture
@@ -28,8 +27,8 @@ def test_endOfAGeneratorIsTheEnd(produce, mock):
 def test_endOfAGeneratorOneByOne(mock):
     code = f"""import runProducer
 raise SystemExit(runProducer.main(["-t", "{mock.topic()}", "-b", "{mock.bootstrap}"], iter([(1, "one")]).__next__))"""
-    child = pexpect.spawn(sys.executable, ["-c", code], cwd=str(APP), env=environment(), encoding="utf-8", timeout=LIMIT)
-    converse(child, (READY, ""), (QUESTION, "Y"), ("Message produced: one\r\n" + QUESTION, "Y"), (EXIT, ""))
+    child = Terminal(sys.executable, "-c", code)
+    child.converse((READY, ""), (QUESTION, "Y"), ("Message produced: one\r\n" + QUESTION, "Y"), (EXIT, ""))
     assert child.wait() == 0
 
 

@@ -5,7 +5,7 @@ import pytest
 from confluent_kafka import KafkaError
 from support.kafka import waitFor
 from support.mockCluster import FETCH, FIND_COORDINATOR, HEARTBEAT, JOIN_GROUP, OFFSET_COMMIT
-from support.processes import LIMIT, Process, consumerOf, events, outlast, run
+from support.processes import LIMIT, Process, consumerOf, events, run
 
 SHORT = "-X", "session.timeout.ms=2000"  # the mock's groups wait as long for a member before each change
 AGAIN = ": the events shown last may be shown again by the next start\n"
@@ -33,7 +33,7 @@ def test_share(kafka, partitions, share):
         waitFor(lambda: (rest in one.err) + (rest in other.err) == 1 + (share > 0), "those who have less", LIMIT)
         stays, leaves = (one, other) if rest in one.err else (other, one)
         for process in leaves, stays:
-            process.send(signal.SIGINT)
+            process.send_signal(signal.SIGINT)
             assert process.end() == 0
             if process == leaves:
                 stays.until(f"all {partitions} partitions")
@@ -50,11 +50,11 @@ def test_outcastGoesOnAfterWhatItHasShown(faultyMock, error):
     with Process(*consumerOf(faultyMock, "topic", *SHORT)) as process:
         process.until("Received message: 3")
         cluster.refuse(HEARTBEAT, getattr(KafkaError, error), 1)
-        outlast(process, 3)
+        process.outlast(3)
         cluster.accept(OFFSET_COMMIT)
         publish(faultyMock, "4")
         process.until("Received message: 4")
-        process.send(signal.SIGINT)
+        process.send_signal(signal.SIGINT)
         assert (process.end(), process.err) == (0, [])
     assert process.shown() == ["1", "2", "3", "4"] and faultyMock.stored("topic", "topic") == 4
 
@@ -64,12 +64,12 @@ def test_anotherConsumerHasBeenThereMeanwhile(faultyMock):
     with Process(*consumerOf(faultyMock, "topic", *SHORT)) as first:
         first.until("Received message: 1")
         waitFor(lambda: faultyMock.stored("topic", "topic") == 1, "its offset")
-        first.send(signal.SIGSTOP)
+        first.send_signal(signal.SIGSTOP)
         publish(faultyMock, "2", "3")
         second = run(*consumerOf(faultyMock, "topic", *SHORT, "-e", 2))
         faultyMock.cluster.refuse(FETCH, KafkaError.LEADER_NOT_AVAILABLE)
-        first.send(signal.SIGCONT)
-        outlast(first, 3)  # in which it learns that it is no longer a member
+        first.send_signal(signal.SIGCONT)
+        first.outlast(3)  # in which it learns that it is no longer a member
         faultyMock.cluster.accept(FETCH)
         publish(faultyMock, "4")
         first.until("Received message: 4")
@@ -150,7 +150,7 @@ def test_twoOfTheSameName(kafka4, protocol):
             waitFor(lambda: first.err or second.err, "a refusal")
             ends, stays = (first, second) if first.err else (second, first)
             refused(ends.end(), ends.err, "nstance", topic)
-            stays.send(signal.SIGINT)
+            stays.send_signal(signal.SIGINT)
             assert (stays.end(), stays.err) == (0, [])
 
 

@@ -1,6 +1,5 @@
 """The house: its rooms, which of them may know which other one, and what the linter says of all of them."""
 import ast
-import subprocess
 import sys
 
 import pytest
@@ -48,5 +47,5 @@ def test_aModuleElsewhereTakesNoPlaceOfOurs(mock, tmp_path, name):
 
 
 def test_linterHasNothingToSay():
-    ended = subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", "."], cwd=APP, capture_output=True, text=True)
+    ended = run(sys.executable, "-m", "ruff", "check", "--no-cache", ".")
     assert ended.returncode == 0, ended.stdout

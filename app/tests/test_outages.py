@@ -9,7 +9,7 @@ from support.forwarder import Forwarder
 from support.kafka import waitFor
 from support.mockCluster import PRODUCE
 from support.pairs import goOn, loopOn, pair
-from support.processes import LIMIT, Process, byPlayer, consumerOf, finished, outlast, run
+from support.processes import LIMIT, Process, byPlayer, consumerOf, finished, run
 
 
 def said(process):
@@ -42,7 +42,7 @@ def test_brokerOfThreeAway(mockCluster):
         mockCluster.up(2)
         goOn(producer, consumer)
         for process in producer, consumer:
-            process.send(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
             assert process.end() == 143
     assert said(producer) == said(consumer) == []
 
@@ -51,7 +51,7 @@ def test_slowBrokerIsABroker(faultyMock):
     faultyMock.cluster.delay(1, 1200)
     with pair(faultyMock, "topic") as (producer, consumer):
         for process, status in ((producer, 130), (consumer, 0)):
-            process.send(signal.SIGINT)
+            process.send_signal(signal.SIGINT)
             assert process.end() == status
     assert said(producer) == said(consumer) == []
 
@@ -60,10 +60,10 @@ def test_restIsNoOutage(faultyMock):
     """As after Ctrl-Z and fg."""
     with pair(faultyMock, "topic") as (producer, consumer):
         for process in producer, consumer:
-            process.send(signal.SIGSTOP)
-        outlast(producer, 8)
+            process.send_signal(signal.SIGSTOP)
+        producer.outlast(8)
         for process in producer, consumer:
-            process.send(signal.SIGCONT)
+            process.send_signal(signal.SIGCONT)
         goOn(producer, consumer)
     assert said(producer) == said(consumer) == []
 
@@ -106,7 +106,7 @@ def test_brokerThatTakesNothing(faultyMock, fault):
         heal()
         producer.until("the broker acknowledges again after")
         goOn(producer, consumer)
-        producer.send(signal.SIGINT)
+        producer.send_signal(signal.SIGINT)
         assert producer.end() == 130
     assert said(producer) == ["the broker acknowledges nothing", "the broker acknowledges again"] and said(consumer) == []
 
@@ -125,10 +125,10 @@ def test_startingBrokerThatDoesNotKnowTheTopic(faultyMock, age, lost):
         cluster.forget("topic")
         cluster.up(1)
         if not lost:
-            outlast(producer, 2)  # in which the library asks for the topic
+            producer.outlast(2)  # in which the library asks for the topic
             cluster.remember("topic")
             goOn(producer)
-            producer.send(signal.SIGINT)
+            producer.send_signal(signal.SIGINT)
         assert producer.end() == (1 if lost else 130), producer.err
     count = finished(producer.out)
     assert count == len(producer.shown())
@@ -169,7 +169,7 @@ def stopAndStart(cluster, producer):
 
 def outForAMinute(cluster, producer):
     with away(cluster, signal.SIGKILL):
-        outlast(producer, 60)
+        producer.outlast(60)
 
 
 @pytest.mark.parametrize("fault", [pause, killAndStart, stopAndStart, outForAMinute])
@@ -214,7 +214,7 @@ def test_consumerStopsWithoutABroker(faultyKafka):
         consumer.until("Received message")
         with away(faultyKafka.cluster, signal.SIGKILL):
             consumer.until("the broker is gone")
-            consumer.send(signal.SIGTERM)
+            consumer.send_signal(signal.SIGTERM)
             assert consumer.end() == 143
     assert "may be shown again" in consumer.err[-1] and len(consumer.err) == 2
 
@@ -236,7 +236,7 @@ def test_topicDeletedUnderWay(faultyKafka):
         faultyKafka.admin.delete_topics([topic])[topic].result(LIMIT)
         producer.until("the broker acknowledges nothing")
         for process, status in ((producer, 1), (consumer, 0)):
-            process.send(signal.SIGINT)
+            process.send_signal(signal.SIGINT)
             assert process.end() == status
     count, *more = [int(word) for word in producer.err[-1].split() if word.isdigit()]
     assert more[0] == finished(producer.out) and more[1] == count - more[0] > 0

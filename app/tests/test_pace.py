@@ -6,7 +6,7 @@ import random
 import statistics
 
 import pytest
-from support.processes import command, events, finish, start
+from support.processes import Process
 
 import pace
 
@@ -47,8 +47,10 @@ def test_noMoreAtOnceThanThereIsRoomFor(monkeypatch):
 
 def spin(*runs):
     """Run loops side by side. Return for each (its events without their times, when each was generated, in ms)."""
-    processes = [start(command("runProducer", "-t", "t", "--embedded", "-l", "-e", 30, "-p", 1, *flags)) for flags in runs]
-    for texts in [events(finish(process).stdout) for process in processes]:
+    processes = [Process("runProducer", "-t", "t", "--embedded", "-l", "-e", 30, "-p", 1, *flags) for flags in runs]
+    for process in processes:
+        assert process.end() == 0, process.err
+        texts = process.shown()
         times = [datetime.datetime.fromisoformat(json.loads(text)["eventTime"]).timestamp() * 1000 for text in texts]
         assert len(times) == 30
         yield [text.split(', "eventTime"')[0] for text in texts], times

@@ -117,7 +117,7 @@ def test_eventsThatAreGivenUpHoldNothingBack(mockCluster):
         mockCluster.delay(2, 60000)
         producer.until("acknowledgements; Ctrl-C gives up")
         for _ in range(2):
-            producer.send(signal.SIGINT)
+            producer.send_signal(signal.SIGINT)
         assert producer.end() == 1
     produced, delivered, failed = counts(producer.err[-1])
     assert (produced, failed) == (500, 500 - delivered) and 0 < delivered == len(producer.shown()) == finished(producer.out) < 500

@@ -5,7 +5,7 @@ import time
 import pexpect
 import pyte
 import pytest
-from support.processes import Process, environment, terminal
+from support.processes import Process, Terminal, environment
 
 
 class Screen:
@@ -14,7 +14,7 @@ class Screen:
     def __init__(self, columns, *arguments):
         self.screen = pyte.Screen(columns, 40)
         self.stream = pyte.Stream(self.screen)
-        self.child = terminal(*arguments, echo=True)
+        self.child = Terminal(*arguments, echo=True)
         self.child.setwinsize(40, columns)
         self.output = ""
         self.views = []
@@ -83,7 +83,7 @@ def test_ctrlCLeavesNoStrayLetter(mock, columns):
 
 @pytest.mark.parametrize("term, columns", [("dumb", 80), ("xterm", 0)])
 def test_noneOnATerminalThatCannotShowIt(mock, term, columns):
-    child = terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-l", "-e", 25, "-m", 100, "-x", 100,
+    child = Terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-l", "-e", 25, "-m", 100, "-x", 100,
                      env=environment(TERM=term))
     child.setwinsize(40, columns)
     child.expect_exact("We are ready")

@@ -1,6 +1,5 @@
 """README.md and app/README.md: each command and example is run as it is written, or skipped with the reason why not."""
 import importlib
-import io
 import itertools
 import json
 import re
@@ -17,8 +16,8 @@ from confluent_kafka import Producer
 import gameplay
 from support.grounds import Ground
 from support.kafka import waitFor
-from support.processes import (APP, EVENT, EXIT, LIMIT, NOT_SET, QUESTION, READY, byPlayer, environment, events, finish,
-                               matches, run, start, terminal)
+from support.processes import (APP, EVENT, EXIT, LIMIT, NOT_SET, QUESTION, READY, Terminal, byPlayer, environment,
+                               events, matches, run)
 
 TOP = APP.parent
 PAGES = {path: (TOP / path).read_text() for path in ("README.md", "app/README.md")}
@@ -54,7 +53,7 @@ def runs(**beginnings):
 
 def shell(lines, folder, env=None):
     """Run lines in a shell, as it is without a terminal. All have to succeed. Return what they printed."""
-    ended = finish(start(["bash", "-e", "-c", lines], cwd=folder, env=env))
+    ended = run("bash", "-e", "-c", lines, cwd=folder, env=env)
     assert ended.returncode == 0, (lines, ended.stdout[-2000:], ended.stderr[-2000:])
     return ended.stdout
 
@@ -62,7 +61,7 @@ def shell(lines, folder, env=None):
 @pytest.fixture
 def clone(tmp_path):
     """A folder with the tracked files of this checkout, as they are now."""
-    listing = finish(start(["bash", "-c", "git ls-files -z"], cwd=TOP))
+    listing = run("git", "ls-files", "-z", cwd=TOP)
     if listing.returncode:
         pytest.skip(f"a clone needs a checkout of git: {' '.join(listing.stderr.split())[-300:]}")
     for name in filter(None, listing.stdout.split("\0")):
@@ -140,15 +139,14 @@ def test_stepByStep(stack, enter, listen, single, loop):
 def test_stepByStepWithoutTheStack(mock, listen, single, loop):
     def begin(transcript):
         script, *arguments = typed(transcript).split()[1:]
-        child = terminal(script[:-len(".py")], *arguments, "-t", topic, env=environment(BOOTSTRAP_SERVERS=mock.bootstrap))
-        child.logfile_read = io.StringIO()
+        child = Terminal(script[:-len(".py")], *arguments, "-t", topic, env=environment(BOOTSTRAP_SERVERS=mock.bootstrap))
         child.expect_exact(READY)
         child.sendline()
         return child
 
     def check(child, transcript, question=EXIT):
         child.expect_exact(question)
-        shown = re.sub(r"[^\n]*\r\x1b\[K", "", child.logfile_read.getvalue().replace("\r\n", "\n"))  # the progress line
+        shown = re.sub(r"[^\n]*\r\x1b\[K", "", child.session.getvalue().replace("\r\n", "\n"))  # the progress line
         checkLines(shown.replace(mock.bootstrap, "broker:29092").replace(topic, "gameplay").rstrip().split("\n"), transcript)
         child.sendline()
 
@@ -257,7 +255,7 @@ def test_settings(clone):
 
 @pytest.fixture
 def saved(clone):
-    """Return a function that saves a program as the page says. It returns the name for run() and terminal()."""
+    """Return a function that saves a program as the page says. It returns the name for run() and Terminal()."""
     def save(code):
         before = PAGES["app/README.md"].split(code)[0]
         name = re.findall(r"Saved as `app/(\w+)\.py`", before)[-1]
@@ -289,7 +287,7 @@ def test_ownEvents(ground, saved, code):
 
 @runs(code='"""Publishes temperatures')
 def test_ownEventsEmbedded(saved, code):
-    child = terminal(saved(code), "-t", "sensors", "-l", "-e", 20, "-m", 0, "-x", 1, "-p", 1, "--embedded")
+    child = Terminal(saved(code), "-t", "sensors", "-l", "-e", 20, "-m", 0, "-x", 1, "-p", 1, "--embedded")
     child.expect_exact(READY)
     child.sendline()
     child.expect(r"listens on (127\.0\.0\.1:\d+)")

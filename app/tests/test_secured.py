@@ -1,6 +1,4 @@
 """A cluster that asks who is there: Apache Kafka with TLS, SASL and access control. No password is ever printed."""
-import subprocess
-
 import pytest
 from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient,
                                    ResourcePatternType, ResourceType, ScramCredentialInfo, ScramMechanism,
@@ -18,8 +16,7 @@ LOOP = "-l", "-e", 100, "-m", 0, "-x", 0
 
 def keytool(folder, store, *arguments):
     """Run the JDK's keytool on a key store in the folder."""
-    command = ["keytool", *arguments, "-keystore", f"{store}.p12", "-storetype", "PKCS12", "-storepass", "storepass"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=LIMIT)
+    run("keytool", *arguments, "-keystore", f"{store}.p12", "-storetype", "PKCS12", "-storepass", "storepass", cwd=folder, check=True)
 
 
 def makeCertificates(folder):

@@ -2,7 +2,6 @@
 import json
 import re
 import signal
-import subprocess
 import urllib.error
 import urllib.request
 
@@ -10,7 +9,7 @@ import pytest
 import yaml
 from confluent_kafka.admin import ConfigResource
 from support.kafka import waitFor
-from support.processes import APP, EXIT, LIMIT, READY, events, finished, matches, run
+from support.processes import APP, EXIT, LIMIT, READY, Process, events, finished, matches, run
 from support.stack import CHECKED, COMPOSE, DOCKERFILE, SERVICES, docker, done
 
 SERVER = "Bootstrap servers: broker:29092"
@@ -123,42 +122,21 @@ def test_fromTheHost(stack):
     assert set(events(produced.stdout)) <= set(events(consumed.stdout))
 
 
-class Background:
-    """A command in a container, by docker exec without a terminal."""
-
-    def __init__(self, folder, container, *command):
-        """folder: gets what it prints."""
-        self.streams = [folder / f"{command[1]}.{name}" for name in ("out", "err")]
-        with self.streams[0].open("w") as out, self.streams[1].open("w") as err:
-            self.process = subprocess.Popen(["docker", "exec", container, *command], stdin=subprocess.DEVNULL,
-                                            stdout=out, stderr=err)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-
-    def printed(self):
-        """Return what it has printed on standard output and standard error."""
-        return [path.read_text() for path in self.streams]
-
-    def until(self, text):
-        """Wait until it has printed a text on standard output."""
-        waitFor(lambda: text in self.printed()[0] or self.process.poll() is not None, f"{text!r}", LIMIT)
-        assert text in self.printed()[0], self.printed()
-
-    def stopped(self):
-        """Wait for its end, which has to be that by SIGTERM; return what it printed."""
-        assert self.process.wait(LIMIT) == 128 + signal.SIGTERM, self.printed()
-        return self.printed()
+def inside(container, *command):
+    """Run a command in a container in the background, by docker exec without a terminal."""
+    return Process("docker", "exec", container, *command)
 
 
-def checkCount(out, err):
+def stopped(process):
+    """Wait for the end of a process, which has to be that by SIGTERM."""
+    assert process.end() == 128 + signal.SIGTERM, (process.out[-5:], process.err)
+
+
+def checkCount(process):
     """Require that a loop was stopped, and nothing failed. Return how many events it delivered."""
-    count = finished(out.split("\n"))
-    assert err.splitlines()[-1] == f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by SIGTERM"
+    stopped(process)
+    count = finished(process.out)
+    assert process.err[-1] == f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by SIGTERM\n"
     return count
 
 
@@ -166,34 +144,32 @@ LOOP = "python", "runProducer.py", "-t", "gameplay", "-l", "-e", "0", "-m", "1",
 LISTEN = "python", "runConsumer.py", "-t", "gameplay", "-g", "stopped"
 
 
-def test_stopOfTheStackUnderTheScripts(stack, tmp_path):
+def test_stopOfTheStackUnderTheScripts(stack):
     stack.clear()
     try:
-        with Background(tmp_path, stack.name("event-gen"), *LOOP) as producer, \
-                Background(tmp_path, stack.name("event-gen"), *LISTEN) as consumer:
+        with inside(stack.name("event-gen"), *LOOP) as producer, inside(stack.name("event-gen"), *LISTEN) as consumer:
             consumer.until("Received message: ")
             stack.compose("stop")
-            out, err = producer.stopped()
-            shown, said = consumer.stopped()
+            count = checkCount(producer)
+            stopped(consumer)
     finally:
         stack.compose("start")
     waitFor(stack.whole, "the stack to be whole again", LIMIT)
-    count = checkCount(out, err)
-    assert (count, said, err.count("\n")) == (stack.count(), "", 1)
-    shown = events(shown)
+    assert (count, consumer.err, len(producer.err)) == (stack.count(), [], 1)
+    shown = consumer.shown()
     if len(shown) < count:  # what was published while the consumer left
         shown += events(stack.execute(*LISTEN, "-e", str(count - len(shown)), "--timeout", "60").stdout)
     assert sorted(shown) == sorted(stack.ground.values("gameplay"))
 
 
 @pytest.mark.parametrize("options", [[], ["--init"]], ids=["plain", "init"])
-def test_stopOfTheImageByItself(stack, tmp_path, options):
+def test_stopOfTheImageByItself(stack, options):
     container = done("run", "-d", *options, stack.image).strip()
     try:
-        with Background(tmp_path, container, *LOOP, "--embedded") as producer:
+        with inside(container, *LOOP, "--embedded") as producer:
             producer.until("Message produced: ")
             done("stop", container)
-            assert checkCount(*producer.stopped()) > 0
+            assert checkCount(producer) > 0
     finally:
         docker("rm", "-f", container)
 

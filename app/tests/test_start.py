@@ -153,6 +153,6 @@ def test_advertisedAddressWhereNobodyIs(script, address, elsewhere):
 def test_stopWhileConnecting(script, number):
     with server(mute) as address, Process(script, "-t", "t", "-b", address) as process:
         process.until("Bootstrap servers")
-        process.send(number)
+        process.send_signal(number)
         assert process.end() == (0 if (script, number) == ("runConsumer", signal.SIGINT) else 128 + number)
         assert not any("Traceback" in line for line in process.err)

@@ -8,8 +8,7 @@ import threading
 
 import pytest
 from support.pairs import loopOn
-from support.processes import (EXIT, LIMIT, QUESTION, READY, SIGNALS, Process, command, complaints, consumerOf, converse,
-                               environment, finish, finished, outlast, start, terminal)
+from support.processes import EXIT, LIMIT, QUESTION, READY, SIGNALS, Process, Terminal, complaints, consumerOf, finished
 
 SCRIPTS = ["runProducer", "runConsumer"]
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
@@ -27,7 +26,7 @@ def test_stopDeliversWhatWasGenerated(ground, number, status, pause):
     with Process(*loopOn(ground, topic, "-m", pause, "-x", pause, "-p", 100)) as producer:
         producer.until("Number loops: endless")
         producer.until("Message produced")
-        producer.send(number)
+        producer.send_signal(number)
         assert producer.end() == status
     count = finished(producer.out)
     assert count >= 1 and (ground.name == "mock" or count == ground.count(topic))  # the mock drops what is old
@@ -45,10 +44,10 @@ def test_stopWithoutABroker(mockCluster, number, again):
         for broker in 1, 2, 3:
             mockCluster.down(broker)
         process.until("the broker is gone")
-        process.send(number)
+        process.send_signal(number)
         process.until("acknowledgements; Ctrl-C gives up")
         if again:
-            process.send(signal.SIGINT)
+            process.send_signal(signal.SIGINT)
         assert process.end() == 1
     *_, counts = process.err
     produced, delivered, failed = (int(counts.split()[place]) for place in (1, 3, 5))
@@ -66,7 +65,7 @@ def test_answersThatComeTooLate(mockCluster, signals, milliseconds):
         for broker in 1, 2, 3:
             mockCluster.delay(broker, milliseconds)
         for _ in range(signals):
-            process.send(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
             process.until("acknowledgements; Ctrl-C gives up")
         assert process.end() == 1
     assert re.search(r"[1-9]\d* failed: stopped by SIGTERM$", process.err[-1])
@@ -79,16 +78,16 @@ def test_floodOfSignals(mock, script, number):
     words = loopOn(mock, topic, "-m", 60000, "-x", 60000) if script == "runProducer" else consumerOf(mock, topic)
     with Process(*words) as process:
         process.until("Message produced" if script == "runProducer" else "Listening")
-        while process.process.poll() is None:
-            process.send(number)
+        while process.poll() is None:
+            process.send_signal(number)
         assert process.end() == statusOf(script, number)
         assert not any(text in line for line in process.err for text in ("Traceback", "ignored", "Error"))
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_floodOfSignalsAtAQuestion(mock, number):
-    child = terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap)
-    converse(child, (READY, ""), (QUESTION, "Y"), (QUESTION, "Y"))
+    child = Terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap)
+    child.converse((READY, ""), (QUESTION, "Y"), (QUESTION, "Y"))
     child.expect_exact(QUESTION)
     ended = threading.Event()
 
@@ -113,8 +112,8 @@ ANSWERED = {READY: (), QUESTION: ((READY, ""), (QUESTION, "Y")), EXIT: ((READY, 
 @pytest.mark.parametrize("question", ANSWERED)
 def test_signalAtAQuestion(mock, question, number, status):
     topic, published = mock.topic(), int(question != READY)
-    child = terminal("runProducer", "-t", topic, "-b", mock.bootstrap)
-    converse(child, *ANSWERED[question])
+    child = Terminal("runProducer", "-t", topic, "-b", mock.bootstrap)
+    child.converse(*ANSWERED[question])
     child.expect_exact(question)
     child.kill(number)
     text = child.read()
@@ -125,8 +124,8 @@ def test_signalAtAQuestion(mock, question, number, status):
 
 @pytest.mark.parametrize("script, question", [*(("runProducer", question) for question in ANSWERED), ("runConsumer", READY)])
 def test_terminalClosedAtAQuestion(mock, script, question):
-    child = terminal(script, "-t", mock.topic(), "-b", mock.bootstrap)
-    converse(child, *ANSWERED[question])
+    child = Terminal(script, "-t", mock.topic(), "-b", mock.bootstrap)
+    child.converse(*ANSWERED[question])
     child.expect_exact(question)
     child.ptyproc.fileobj.close()
     assert child.wait() == 129
@@ -134,8 +133,8 @@ def test_terminalClosedAtAQuestion(mock, script, question):
 
 def test_signalAtTheLastQuestionChangesNoFailure(mockCluster):
     mockCluster.topic("topic", replicas=3)
-    child = terminal("runProducer", "-t", "topic", "-b", mockCluster.bootstrap, "-X", "message.timeout.ms=500")
-    converse(child, (READY, ""))
+    child = Terminal("runProducer", "-t", "topic", "-b", mockCluster.bootstrap, "-X", "message.timeout.ms=500")
+    child.converse((READY, ""))
     child.expect_exact(QUESTION)
     for broker in 1, 2, 3:
         mockCluster.down(broker)
@@ -153,26 +152,12 @@ def test_signalsThatAreIgnoredFromTheStart(mock, ignored, stop):
     with Process(*loopOn(mock, mock.topic()), preexec_fn=lambda: signal.signal(ignored, signal.SIG_IGN)) as producer:
         producer.until("Message produced")
         if stop != ignored:
-            producer.send(ignored)
-            outlast(producer, 1)
-        producer.send(stop)
+            producer.send_signal(ignored)
+            producer.outlast(1)
+        producer.send_signal(stop)
         assert producer.end() == 128 + stop
     [line] = complaints(producer.err)
     assert re.fullmatch(rf"runProducer: (\d+) produced, \1 delivered, 0 failed: stopped by {stop.name}\n", line)
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_ctrlCWhilePythonImports(script):
-    process = start(command(script, "-t", "t", "-b", "127.0.0.1:1"), env=environment(PYTHONPROFILEIMPORTTIME="1"))
-    for line in process.stderr:  # one a module, when it has been imported
-        if line.endswith("| signal\n"):
-            break
-    for line in process.stderr:
-        if "terminal" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    ended = finish(process)
-    assert (ended.returncode, ended.stdout) == (statusOf(script, signal.SIGINT), "") and "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("script, arguments", [

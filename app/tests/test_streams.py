@@ -2,16 +2,15 @@
 import os
 import re
 import select
+import shlex
 import signal
 import sys
 from collections import Counter
 
-import pexpect
 import pytest
 from support.kafka import waitFor
 from support.pairs import loopOn
-from support.processes import (APP, EXIT, LIMIT, QUESTION, READY, command, consumerOf, converse, environment, events, finish,
-                               start, terminal)
+from support.processes import EXIT, LIMIT, QUESTION, READY, Process, Terminal, command, consumerOf, events, run
 
 SCRIPTS = ["runProducer", "runConsumer"]
 needsFullDevice = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full not found")
@@ -19,13 +18,12 @@ needsFullDevice = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/d
 
 def shell(words, redirection):
     """Run a command line in a shell, its streams redirected, and return its end."""
-    line = " ".join(f"'{word}'" for word in words)
-    return finish(start(["bash", "-c", f"{line} {redirection}"]))
+    return run("bash", "-c", f"{shlex.join(command(*words))} {redirection}")
 
 
 def endless(ground, script, topic):
-    """Return the command line of a script that nothing but a signal ends."""
-    return command(*(loopOn(ground, topic, "-m", 0, "-x", 0) if script == "runProducer" else consumerOf(ground, topic)))
+    """Return the name and the arguments of a script that nothing but a signal ends."""
+    return loopOn(ground, topic, "-m", 0, "-x", 0) if script == "runProducer" else consumerOf(ground, topic)
 
 
 @pytest.mark.parametrize("redirection, reason", [
@@ -45,7 +43,7 @@ def test_outputGone(mock, script, redirection, reason):
 @pytest.mark.parametrize("redirection", [
     "<&-", "2>&-", "<&- 2>&-", pytest.param("2>/dev/full", marks=needsFullDevice)])
 def test_closedStreams(mock, redirection):
-    ended = shell(command(*loopOn(mock, mock.topic(), "-e", 50)), redirection)
+    ended = shell(loopOn(mock, mock.topic(), "-e", 50), redirection)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "Finished publishing: 50 messages." in ended.stdout
 
@@ -70,30 +68,29 @@ def waitUntilFull(writer):
 def test_stopIsKeptWhenNobodyReads(mock, pipe, script, errorsToo, number):
     topic = mock.topic()
     mock.publish(topic, *map(str, range(20000)))
-    process = start(endless(mock, script, topic), stdout=pipe[1], **({"stderr": pipe[1]} if errorsToo else {}))
+    process = Process(*endless(mock, script, topic), stdout=pipe[1], **({"stderr": pipe[1]} if errorsToo else {}))
     waitUntilFull(pipe[1])
     process.send_signal(number)
-    error = finish(process).stderr
     wayOut = (script, number) == ("runConsumer", signal.SIGINT)
     # What waits to be shown can't be: for the consumer's way out that is a failure.
-    assert process.returncode == (1 if wayOut else 128 + number)
+    assert process.end() == (1 if wayOut else 128 + number)
     if not errorsToo:
         reason = {"runProducer": rf"(\d+) produced, \1 delivered, 0 failed: .*stopped by {number.name}", "runConsumer": "standard output is gone"}
-        assert re.search(reason[script], error) and error.count("\n") == 1
+        [error] = process.err
+        assert re.search(reason[script], error)
 
 
 def test_stopIsKeptWhenSomebodyReadsALittle(mock, pipe):
     """The pipe has room again, but not for all of the line that the signal met."""
     topic = mock.topic()
     mock.publish(topic, "x" * 500000)
-    process = start(endless(mock, "runConsumer", topic), stdout=pipe[1])
+    process = Process(*endless(mock, "runConsumer", topic), stdout=pipe[1])
     waitUntilFull(pipe[1])
     process.send_signal(signal.SIGTERM)
     for _ in range(2):
         os.read(pipe[0], 8192)
         waitUntilFull(pipe[1])
-    finish(process)
-    assert process.returncode == 143
+    assert process.end() == 143
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -101,14 +98,13 @@ def test_nonBlockingOutputLosesNothing(mock, pipe, script):
     topic, count = mock.topic(), 3000  # more than a pipe holds
     mock.publish(topic, *[b'{"event": %081d}' % number for number in range(count)])
     os.set_blocking(pipe[1], False)
-    process = start([*endless(mock, script, topic), "-e", str(count)], stdout=pipe[1], text=False)
+    process = Process(*endless(mock, script, topic), "-e", count, stdout=pipe[1])
     waitUntilFull(pipe[1])
     output = b""
     while process.poll() is None or select.select([pipe[0]], [], [], 0)[0]:
         if select.select([pipe[0]], [], [], 0.05)[0]:
             output += os.read(pipe[0], 4096)
-    ended = finish(process)
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert (process.end(), process.err) == (0, [])
     shown = events(output.decode())
     assert len(shown) == count and not Counter(shown) - Counter(mock.values(topic))
 
@@ -119,15 +115,13 @@ def test_noQuestionThatNobodySees(mock, script, more):
     topic = mock.topic()
     mock.publish(topic, "one")
     line = f"'{sys.executable}' {script}.py -t {topic} -b {mock.bootstrap} {more.format(topic=topic)} | cat"
-    child = pexpect.spawn("bash", ["-c", line], cwd=str(APP), env=environment(), encoding="utf-8", timeout=LIMIT)
-    assert READY in child.read()
-    assert child.wait() == 0
+    assert READY in "".join(Terminal("bash", "-c", line).lines())
 
 
 def test_answerThatIsNotUtf8(mock):
-    child = terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, codec_errors="replace")
-    converse(child, (READY, ""))
+    child = Terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, codec_errors="replace")
+    child.converse((READY, ""))
     child.expect_exact(QUESTION)
     os.write(child.child_fd, b"\xff\xfe\n")
-    converse(child, (QUESTION, "N"), (EXIT, ""))
+    child.converse((QUESTION, "N"), (EXIT, ""))
     assert "Traceback" not in child.read() and child.wait() == 0

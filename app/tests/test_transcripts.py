@@ -1,55 +1,29 @@
 """The transcripts of the post, line by line: in a pseudo-terminal as its reader has it, and without one."""
-import io
-
-import pexpect
 import pytest
-from support.processes import EXIT, NOT_SET, QUESTION, READY, byPlayer, converse, environment, events, matches, run, terminal
+from support.processes import EXIT, NOT_SET, QUESTION, READY, Terminal, byPlayer, environment, events, matches, run
 
 
-def screen(child):
-    """Return all the lines that a pseudo-terminal showed, once its script has ended well."""
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0
-    return child.session.getvalue().replace("\r", "").split("\n")[:-1]
-
-
-@pytest.fixture
-def start(ground):
-    """Return a function that starts a script in a pseudo-terminal and keeps what it shows."""
-    children = []
-
-    def spawn(*arguments, env=None):
-        child = terminal(*arguments, env=env)
-        child.session = child.logfile_read = io.StringIO()
-        children.append(child)
-        return child
-    yield spawn
-    for child in children:
-        child.close(force=True)
-
-
-def test_oneByOne(ground, start):
+def test_oneByOne(ground):
     topic = ground.topic()
-    child = start("runProducer", "-t", topic, env=environment(BOOTSTRAP_SERVERS=ground.bootstrap))
-    converse(child, (READY, ""))
+    child = Terminal("runProducer", "-t", topic, env=environment(BOOTSTRAP_SERVERS=ground.bootstrap))
+    child.converse((READY, ""))
     for answer in ("Y", "", "x", "Y", "N"):
         child.expect_exact(QUESTION)
         child.sendline(answer)
         if answer == "Y":
             child.expect_exact("Message produced: ")
-    converse(child, (EXIT, ""))
+    child.converse((EXIT, ""))
     produced = ["Generating and publishing event", "Message produced: EVENT"]
-    matches(screen(child), [READY, f"Bootstrap servers: {ground.bootstrap}", QUESTION + "Y", *produced, QUESTION,
+    matches(child.lines(), [READY, f"Bootstrap servers: {ground.bootstrap}", QUESTION + "Y", *produced, QUESTION,
                             QUESTION + "x", QUESTION + "Y", *produced, QUESTION + "N", EXIT])
     assert sorted(events(child.session.getvalue())) == sorted(ground.values(topic))
 
 
-def test_loop(ground, start):
+def test_loop(ground):
     topic = ground.topic()
-    child = start("runProducer", "-t", topic, "-b", ground.bootstrap, "-l", "-e", 100, "-m", 1, "-x", 5, "-p", 10)
-    converse(child, (READY, ""), (EXIT, ""))
-    matches(screen(child), [
+    child = Terminal("runProducer", "-t", topic, "-b", ground.bootstrap, "-l", "-e", 100, "-m", 1, "-x", 5, "-p", 10)
+    child.converse((READY, ""), (EXIT, ""))
+    matches(child.lines(), [
         "Running in a loop. Number loops: 100 Min latency: 1 Max latency: 5 Printing every 10:th message.", READY, NOT_SET,
         f"Bootstrap servers: {ground.bootstrap}", "Generating and publishing event in loop",
         *["Message produced: EVENT"] * 11, "Finished publishing: 100 messages.", EXIT])
@@ -57,18 +31,18 @@ def test_loop(ground, start):
     assert events(child.session.getvalue()) == [stored[0], *stored[9::10]]
 
 
-def test_consumerStartedFirst(ground, start):
+def test_consumerStartedFirst(ground):
     topic = ground.topic()
-    consumer = start("runConsumer", "-t", topic, "-g", topic, env=environment(BOOTSTRAP_SERVERS=ground.bootstrap))
-    converse(consumer, (READY, ""))
+    consumer = Terminal("runConsumer", "-t", topic, "-g", topic, env=environment(BOOTSTRAP_SERVERS=ground.bootstrap))
+    consumer.converse((READY, ""))
     consumer.expect_exact("Listening for events")
     produced = run("runProducer", "-t", topic, "-b", ground.bootstrap, "-l", "-e", 20, "-m", 0, "-x", 0, "-p", 1)
     for _ in range(20):
         consumer.expect_exact("Received message: ")
     consumer.expect_exact("\n")
     consumer.sendintr()
-    converse(consumer, ("Press the enter key to exit the consume application.", ""))
-    lines = screen(consumer)
+    consumer.converse(("Press the enter key to exit the consume application.", ""))
+    lines = consumer.lines()
     matches([line.replace("^C", "") for line in lines], [
         f"Bootstrap servers: {ground.bootstrap}", READY, f"Listening for events on topic: {topic}. Press Ctrl-C to exit.",
         *["Received message: EVENT"] * 20, "Press the enter key to exit the consume application."])
@@ -97,9 +71,9 @@ def test_consumerWithoutTerminal(ground):
     assert (ended.stderr, ended.returncode) == ("", 0)
 
 
-def test_endOfInputAnswersEachQuestion(mock, start):
-    child = start("runProducer", "-t", mock.topic(), "-b", mock.bootstrap)
+def test_endOfInputAnswersEachQuestion(mock):
+    child = Terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap)
     for question in (READY, QUESTION, EXIT):
         child.expect_exact(question)
         child.sendeof()
-    assert screen(child) == [READY, NOT_SET, f"Bootstrap servers: {mock.bootstrap}", QUESTION, EXIT]
+    assert child.lines() == [READY, NOT_SET, f"Bootstrap servers: {mock.bootstrap}", QUESTION, EXIT]

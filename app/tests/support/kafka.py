@@ -23,6 +23,8 @@ LOG4J = ("log4j.rootLogger={level}, stderr\nlog4j.appender.stderr=org.apache.log
          "log4j.appender.stderr.layout=org.apache.log4j.PatternLayout\n"
          "log4j.appender.stderr.layout.ConversionPattern=[%d] %p %m (%c)%n\n")
 STARTED = b"started (kafka.server.KafkaServer)", b"Recorded new ZK controller"
+# Of Linux: what ends with us, however we end. Elsewhere it has to end by itself.
+DIES_WITH_US = [shutil.which("setpriv"), "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 QUICK = "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"  # of a server that starts fast and runs slower
 
 

@@ -40,7 +40,7 @@ def goOn(*processes, within=LIMIT):
         return not newest or json.loads(newest[0])["eventTime"] <= now
 
     def silent():
-        return [(process.process.args, process.err) for process in processes if isSilent(process)]
+        return [(process.args, process.err) for process in processes if isSilent(process)]
     with contextlib.suppress(TimeoutError):
         waitFor(lambda: not silent(), "more events", within)
     assert silent() == [], silent()
@@ -48,7 +48,7 @@ def goOn(*processes, within=LIMIT):
 
 def reconcile(ground, topic, producer, *consumers):
     """End them, and require all that was shown and stored to be the same, each event once."""
-    producer.send(signal.SIGINT)
+    producer.send_signal(signal.SIGINT)
     assert producer.end() == 130, producer.err
     count = finished(producer.out)
 
@@ -56,7 +56,7 @@ def reconcile(ground, topic, producer, *consumers):
         return [text for consumer in consumers for text in consumer.shown()]
     waitFor(lambda: len(received()) >= count, "the rest", LIMIT)
     for consumer in consumers:
-        consumer.send(signal.SIGINT)
+        consumer.send_signal(signal.SIGINT)
         assert consumer.end() == 0, consumer.err
 
     def values():  # a broker that has just become the leader shows only what it knows that others have

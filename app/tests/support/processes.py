@@ -1,5 +1,10 @@
-"""Runs the scripts as a user does, and reads what they print."""
+"""Runs the scripts as a user does, and reads what they print.
+
+`runHere` runs one in this process, `run` as a process to its end; `Process` runs in the background, `Terminal` in a
+pseudo-terminal.
+"""
 import importlib
+import io
 import json
 import os
 import re
@@ -13,8 +18,7 @@ import pexpect
 import pytest
 
 import gameplay
-from support.kafka import waitFor
-from support.reaper import reaper
+from support.kafka import DIES_WITH_US, waitFor
 
 APP = Path(__file__).parents[2]
 LIMIT = 120  # seconds after which whatever a test waits for will not come any more
@@ -32,37 +36,22 @@ def environment(**changes):
     return {**{key: value for key, value in os.environ.items() if key != "BOOTSTRAP_SERVERS"}, **changes}
 
 
-def command(script, *arguments):
-    """Return the command line of one of the scripts."""
-    return [sys.executable, f"{script}.py", *map(str, arguments)]
+def command(name, *arguments):
+    """Return the command line of a script of ours, such as runProducer, or of any other program."""
+    words = [sys.executable, f"{name}.py"] if (APP / f"{name}.py").exists() else [name]
+    return [*DIES_WITH_US, *map(str, [*words, *arguments])]
 
 
 def consumerOf(ground, topic, *arguments):
-    """Return the script and the arguments of a consumer in a group of its topic's name."""
+    """Return the name and the arguments of a consumer in a group of its topic's name."""
     return "runConsumer", "-t", topic, "-b", ground.bootstrap, "-g", topic, *arguments
 
 
-def start(words, env=None, **options):
-    """Start a process in the folder of the scripts, or in that of cwd=, without a terminal."""
-    options = {"cwd": APP, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
-               "text": True, **options}
-    process = subprocess.Popen(words, env=env or environment(), **options)
-    reaper.process(process.pid)
-    return process
-
-
-def finish(process):
-    """Wait for the end of a process, and return that."""
-    try:
-        out, err = process.communicate(timeout=LIMIT)
-    finally:
-        process.kill()  # does nothing to one that has ended
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
-
-
-def run(script, *arguments, **options):
-    """Run a script to its end without a terminal."""
-    return finish(start(command(script, *arguments), **options))
+def settings(options):
+    """Return options of subprocess: as given, or in the folder of the scripts without a terminal."""
+    stdin = {} if "input" in options else {"stdin": subprocess.DEVNULL}
+    return {"cwd": APP, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **stdin, **options,
+            "env": options.get("env") or environment()}
 
 
 def runHere(script, *arguments, **options):
@@ -84,55 +73,45 @@ def runHere(script, *arguments, **options):
             setattr(gameplay, name, value)
 
 
-def terminal(script, *arguments, env=None, **options):
-    """Run a script in a pseudo-terminal."""
-    name, *rest = command(script, *arguments)
-    child = pexpect.spawn(name, rest, cwd=str(APP), env=env or environment(), encoding="utf-8",
-                          timeout=LIMIT, dimensions=(50, 300), **options)
-    reaper.process(child.pid)
-    return child
+def run(name, *arguments, timeout=LIMIT, **options):
+    """Run a script, or any program, to its end without a terminal. options: of subprocess.run."""
+    return subprocess.run(command(name, *arguments), timeout=timeout, **settings(options))
 
 
-def converse(child, *pairs):
-    """Wait for questions in a pseudo-terminal one after the other, and type their answers."""
-    for question, answer in pairs:
-        child.expect_exact(question)
-        child.sendline(answer)
+class Process(subprocess.Popen):
+    """A script, or any program, in the background without a terminal; its lines are collected as they come."""
 
-
-class Process:
-    """A script that runs in the background without a terminal; its lines are collected as they come."""
-
-    def __init__(self, script, *arguments, **options):
-        """options: see subprocess.Popen."""
-        self.process = start(command(script, *arguments), **options)
+    def __init__(self, name, *arguments, **options):
+        """options: of subprocess.Popen."""
+        super().__init__(command(name, *arguments), **settings(options))
         self.out, self.err = [], []
         self.threads = [threading.Thread(target=lines.extend, args=(stream,), daemon=True) for lines, stream in
-                        ((self.out, self.process.stdout), (self.err, self.process.stderr))]
+                        ((self.out, self.stdout), (self.err, self.stderr)) if stream]
         for thread in self.threads:
             thread.start()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
+    def __exit__(self, *error):
+        self.kill()  # does nothing to one that has ended
         self.end()
+        super().__exit__(*error)
 
     def until(self, text):
         """Wait until a line with the text was printed, on either stream."""
-        waitFor(lambda: any(text in line for line in [*self.out, *self.err]) or self.process.poll() is not None,
-                            f"{text!r} from {self.process.args}", LIMIT)
-        assert any(text in line for line in [*self.out, *self.err]), (text, self.out[-5:], self.err)
+        def printed():
+            return any(text in line for line in [*self.out, *self.err])
+        waitFor(lambda: printed() or self.poll() is not None, f"{text!r} from {self.args}", LIMIT)
+        if not printed():
+            self.end()
+            assert printed(), (text, self.out[-5:], self.err)
 
-    def send(self, number):
-        """Send it a signal."""
-        self.process.send_signal(number)
+    def outlast(self, seconds):
+        """Require that it goes on for so many seconds."""
+        with pytest.raises(subprocess.TimeoutExpired):
+            self.wait(seconds)
 
     def end(self):
         """Wait for its end and return the exit status."""
-        status = self.process.wait(LIMIT)
+        status = self.wait(LIMIT)
         for thread in self.threads:
             thread.join(LIMIT)
         return status
@@ -142,10 +121,27 @@ class Process:
         return events("".join(self.out))
 
 
-def outlast(process, seconds):
-    """Require that a process goes on for so many seconds."""
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.process.wait(seconds)
+class Terminal(pexpect.spawn):
+    """A script, or any program, in a pseudo-terminal; what it shows is kept in `session`."""
+
+    def __init__(self, name, *arguments, env=None, **options):
+        """options: of pexpect.spawn."""
+        first, *rest = command(name, *arguments)
+        super().__init__(first, rest, **{"cwd": str(APP), "env": env or environment(), "encoding": "utf-8",
+                                         "timeout": LIMIT, "dimensions": (50, 300), **options})
+        self.session = self.logfile_read = io.StringIO()
+
+    def converse(self, *pairs):
+        """Wait for questions one after the other, and type their answers."""
+        for question, answer in pairs:
+            self.expect_exact(question)
+            self.sendline(answer)
+
+    def lines(self):
+        """Return all lines that were shown, once the script has ended well."""
+        self.expect(pexpect.EOF)
+        assert self.wait() == 0
+        return self.session.getvalue().replace("\r", "").split("\n")[:-1]
 
 
 def events(output):

@@ -1,16 +1,15 @@
 """The compose stack under names and ports of its own, driven by docker and docker compose."""
-import io
 import json
 import os
 import re
+import shlex
 import shutil
-import subprocess
 import uuid
 from pathlib import Path
 
-import pexpect
-from support.kafka import freePort
 from confluent_kafka import OFFSET_END, TopicPartition
+from support.kafka import freePort
+from support.processes import LIMIT, Terminal, run
 from support.reaper import reaper
 
 TOP = Path(__file__).parents[3]
@@ -20,13 +19,11 @@ CHECKED = {"zookeeper", "broker", "kafka-ui"}
 SERVICES = CHECKED | {"kafka-init-topics", "event-gen"}
 PROMPT = "app@event-gen:/app$ "
 START = 300  # seconds for a start with its builds and health checks
-LIMIT = 120  # seconds for anything else
 
 
-def docker(*arguments, timeout=LIMIT, **options):
+def docker(*arguments, **options):
     """Run a docker command to its end without a terminal."""
-    return subprocess.run(["docker", *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=timeout, **options)
+    return run("docker", *arguments, **options)
 
 
 def done(*arguments, **options):
@@ -133,9 +130,7 @@ class Shell:
     """A shell in event-gen, in a pseudo-terminal."""
 
     def __init__(self, line):
-        self.log = io.StringIO()
-        self.child = pexpect.spawn(line, encoding="utf-8", timeout=LIMIT, dimensions=(50, 300))
-        self.child.logfile_read = self.log
+        self.child = Terminal(*shlex.split(line))
         self.child.expect_exact(PROMPT)
 
     def __enter__(self):
@@ -153,7 +148,7 @@ class Shell:
     def lines(self):
         """Return the lines that the last command has left on the screen, once the prompt is back."""
         self.child.expect_exact(PROMPT)
-        text = re.sub(r"\x1b\[\?2004[hl]\r?|\x1b\[K|\x1b\][^\a]*\a|\^C", "", self.log.getvalue())
+        text = re.sub(r"\x1b\[\?2004[hl]\r?|\x1b\[K|\x1b\][^\a]*\a|\^C", "", self.child.session.getvalue())
         return [line.rstrip("\r").split("\r")[-1] for line in text.split(PROMPT)[-2].split("\n")[1:-1]]
 
     def consume(self, count):
