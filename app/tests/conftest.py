@@ -5,8 +5,8 @@ import signal
 import sys
 
 import pytest
-from support.grounds import Ground, apache, known, requireKafka
-from support.kafka import QUICK, ApacheKafka, ApacheKafka4, waitFor
+from support.grounds import Ground, apache, known
+from support.kafka import RELEASE4, ApacheKafka, freePort, waitFor
 from support.mockCluster import MockCluster
 from support.processes import LIMIT, run
 from support.stack import Stack, missing
@@ -16,7 +16,7 @@ SERVERS = ("stack", "packageIndex", "threeBrokers", "faultyKafka", "secured", "e
 
 
 def pytest_configure(config):
-    """Print the reason of every skip; end each worker with its pytest, for the reaper to see.
+    """Print the reason of every skip; end each worker with its pytest.
 
     Let no script inherit that a signal is ignored, as it is under nohup and in the background.
     """
@@ -79,12 +79,8 @@ def stack(tmp_path_factory):
     reason = missing()
     if reason:
         pytest.skip(reason)
-    stack = Stack(tmp_path_factory.mktemp("stack"), functools.partial(Ground, "stack"))
-    try:
-        stack.compose("up", "-d", "--build", "--wait")
+    with Stack(tmp_path_factory.mktemp("stack"), functools.partial(Ground, "stack")) as stack:
         yield stack
-    finally:
-        stack.compose("down", "-v", "--rmi", "local")
 
 
 @pytest.fixture(scope="session")
@@ -96,61 +92,67 @@ def packageIndex():
 
 
 @pytest.fixture(scope="session")
-def kafka():
-    """Apache Kafka; the tests that stop it use another one."""
-    with apache() as ground:
+def folder(tmp_path_factory):
+    """A folder for the files of servers."""
+    return tmp_path_factory.mktemp("kafka")
+
+
+@pytest.fixture(scope="session")
+def kafka(folder):
+    """Apache Kafka, fast; the tests that stop it use another one."""
+    with apache(ApacheKafka(folder / "kafka", options=())) as ground:
         yield ground
 
 
 @pytest.fixture(scope="session")
-def faultyKafka():
+def faultyKafka(folder):
     """Apache Kafka, whose broker may be stopped and started."""
-    with apache(options=QUICK) as ground:
+    with apache(ApacheKafka(folder / "faulty")) as ground:
         yield ground
 
 
 @pytest.fixture(scope="session")
-def strict():
+def strict(folder):
     """Apache Kafka that creates no topic on demand."""
-    with apache(options=QUICK, auto_create_topics_enable="false") as ground:
+    with apache(ApacheKafka(folder / "strict", auto_create_topics_enable="false")) as ground:
         yield ground
 
 
 @pytest.fixture(scope="session")
-def elsewhere():
+def elsewhere(folder):
     """Apache Kafka that sends clients to addresses where nobody is: {address: (HOST:PORT that leads to it, a topic)}."""
-    requireKafka()
-    cluster = ApacheKafka(options=QUICK)
-    bootstraps = {address: cluster.broker.mislead(address) for address in ("broker.nowhere.invalid:21003", "127.0.0.1:7")}
-    with apache(lambda: cluster) as ground:
+    cluster, bootstraps = ApacheKafka(folder / "elsewhere"), {}
+    for name, address in ("ELSEWHERE", "broker.nowhere.invalid:21003"), ("NOWHERE", "127.0.0.1:7"):
+        bootstraps[address] = f"127.0.0.1:{freePort()}"
+        cluster.broker.addListener(name, bootstraps[address], address)
+    with apache(cluster) as ground:
         topic = ground.topic()
         yield {address: (bootstrap, topic) for address, bootstrap in bootstraps.items()}
 
 
 @pytest.fixture(scope="session")
-def kafka4():
-    """Apache Kafka 4, which needs no ZooKeeper."""
-    with apache(ApacheKafka4) as ground:
+def kafka4(folder):
+    """Apache Kafka 4."""
+    with apache(ApacheKafka(folder / "kafka4", release=RELEASE4, broker_session_timeout_ms=9000)) as ground:
         yield ground
 
 
 @pytest.fixture(scope="session")
-def threeBrokersOfSession():
+def threeBrokersOfSession(folder):
     """Apache Kafka with three brokers, which hold each topic three times."""
-    with apache(brokers=3, options=QUICK) as ground:
+    with apache(ApacheKafka(folder / "three", brokers=3)) as ground:
         yield ground
 
 
 @pytest.fixture
 def threeBrokers(threeBrokersOfSession):
     """The same, whole again before each test."""
-    brokers = threeBrokersOfSession.cluster.brokers
-    for broker in brokers:
+    cluster = threeBrokersOfSession.cluster
+    for broker in cluster.brokers:
         if broker.running():
             broker.resume()
-        else:
-            broker.start()
-    waitFor(lambda: all(len(known(broker).brokers) == 3 for broker in brokers), "all to know all", LIMIT)
+    cluster.start()
+    waitFor(lambda: all(len(known(broker).brokers) == 3 for broker in cluster.brokers), "all to know all", LIMIT)
     return threeBrokersOfSession
 
 

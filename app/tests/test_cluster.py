@@ -1,13 +1,12 @@
 """Clusters of Apache Kafka, in part away, hung, moved or started anew: nothing lost or twice."""
 import contextlib
 import signal
-import threading
 from collections import Counter
 
 import pytest
 from confluent_kafka import KafkaException
 from support.forwarder import Forwarder
-from support.kafka import waitFor
+from support.kafka import freePort, waitFor
 from support.pairs import goOn, loopOn, pair, reconcile
 from support.processes import LIMIT, Process, consumerOf, finished, run
 
@@ -16,15 +15,6 @@ def leaderless(ground, topic):
     """Return how many partitions of a topic have no leader."""
     parts = ground.admin.list_topics(topic, timeout=LIMIT).topics[topic].partitions.values()
     return sum(part.leader < 0 for part in parts)
-
-
-def startAll(ground):
-    """Start all brokers, side by side."""
-    threads = [threading.Thread(target=broker.start) for broker in ground.cluster.brokers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def describe(ground, group):
@@ -87,8 +77,8 @@ def test_allThreeKilled(threeBrokers, moves):
         for process in producer, consumer:
             process.until("the broker is gone")
         for broker in brokers if moves else []:
-            broker.move()
-        startAll(threeBrokers)
+            broker.listen(freePort())
+        threeBrokers.cluster.start()
         forwarder.target = brokers[0].port
         threeBrokers.connect(threeBrokers.cluster.bootstrap)
         goOn(producer, consumer)

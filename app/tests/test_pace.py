@@ -6,7 +6,8 @@ import random
 import statistics
 
 import pytest
-from support.processes import Process
+from support.kafka import waitFor
+from support.processes import LIMIT, Process
 
 import pace
 
@@ -56,15 +57,18 @@ def spin(*runs):
         yield [text.split(', "eventTime"')[0] for text in texts], times
 
 
-def test_seedGivesTheSamePauses():
-    """A busy machine makes an event late now and then. Other pauses lead further and further away."""
-    first, again, other = (times for _, times in spin(*(("--seed", seed, "-m", 0, "-x", 200) for seed in (7, 7, 8))))
+def apart(times, others):
+    """Return how far two runs are from each other, in ms, event for event."""
+    gaps = [later - earlier for earlier, later in zip(times, others)]
+    return statistics.median(abs(gap - statistics.median(gaps)) for gap in gaps)
 
-    def apart(times):
-        gaps = [later - earlier for earlier, later in zip(first, times)]
-        return statistics.median(abs(gap - statistics.median(gaps)) for gap in gaps)
-    assert apart(again) < 30 < apart(other)
-    assert 50 < (first[-1] - first[0]) / 29 < 150
+
+def test_seedGivesTheSamePauses():
+    """Other pauses lead further and further away. On a busy machine events are late: then try again."""
+    def same():
+        first, again, other = (times for _, times in spin(*(("--seed", seed, "-m", 0, "-x", 200) for seed in (7, 7, 8))))
+        return apart(first, again) < 30 < apart(first, other) and 50 < (first[-1] - first[0]) / 29 < 150
+    waitFor(same, "two runs that are alike, and one that is not", LIMIT)
 
 
 def test_seedGivesTheSameGameWhateverThePauses():

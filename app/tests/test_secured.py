@@ -4,7 +4,7 @@ from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, A
                                    ResourcePatternType, ResourceType, ScramCredentialInfo, ScramMechanism,
                                    UserScramCredentialUpsertion)
 from support.grounds import Ground, requireKafka
-from support.kafka import QUICK, ApacheKafka, freePort
+from support.kafka import ApacheKafka, freePort
 from support.processes import LIMIT, Process, environment, finished, run
 
 # A user logs in by the mechanism. The spinner may do what a test allows it, the guest no more than look at topics.
@@ -82,14 +82,15 @@ def secured(tmp_path_factory):
     requireKafka()
     folder = tmp_path_factory.mktemp("certificates")
     makeCertificates(folder)
-    cluster = ApacheKafka(options=QUICK, ssl_keystore_location=folder / "broker.p12", ssl_keystore_password="storepass",
+    cluster = ApacheKafka(folder, ssl_keystore_location=folder / "broker.p12", ssl_keystore_password="storepass",
                           ssl_keystore_type="PKCS12", super_users="User:ANONYMOUS",
-                          authorizer_class_name="kafka.security.authorizer.AclAuthorizer")
+                          authorizer_class_name="org.apache.kafka.metadata.authorizer.StandardAuthorizer")
     cluster.secured, cluster.mutual = (f"127.0.0.1:{freePort()}" for _ in range(2))
-    listeners = f"PLAINTEXT://{cluster.bootstrap},SASL_SSL://{cluster.secured},SSL://{cluster.mutual}"
+    cluster.broker.addListener("SASL_SSL", cluster.secured)
+    cluster.broker.addListener("SSL", cluster.mutual)
     modules = "listener.name.sasl_ssl.{}.sasl.jaas.config", "org.apache.kafka.common.security.{}LoginModule required{};"
     cluster.broker.properties.update({
-        "listeners": listeners, "advertised.listeners": listeners, "listener.name.ssl.ssl.client.auth": "required",
+        "listener.name.ssl.ssl.client.auth": "required",
         "ssl.truststore.location": folder / "broker.p12", "ssl.truststore.password": "storepass", "ssl.truststore.type": "PKCS12",
         "sasl.enabled.mechanisms": "SCRAM-SHA-256,PLAIN",
         modules[0].format("scram-sha-256"): modules[1].format("scram.Scram", ""),

@@ -1,6 +1,6 @@
 """The transcripts of the post, line by line: in a pseudo-terminal as its reader has it, and without one."""
 import pytest
-from support.processes import EXIT, NOT_SET, QUESTION, READY, Terminal, byPlayer, environment, events, matches, run
+from support.processes import EXIT, NOT_SET, QUESTION, READY, Terminal, byPlayer, complaints, environment, events, matches, run
 
 
 def test_oneByOne(ground):
@@ -14,7 +14,7 @@ def test_oneByOne(ground):
             child.expect_exact("Message produced: ")
     child.converse((EXIT, ""))
     produced = ["Generating and publishing event", "Message produced: EVENT"]
-    matches(child.lines(), [READY, f"Bootstrap servers: {ground.bootstrap}", QUESTION + "Y", *produced, QUESTION,
+    matches(complaints(child.lines()), [READY, f"Bootstrap servers: {ground.bootstrap}", QUESTION + "Y", *produced, QUESTION,
                             QUESTION + "x", QUESTION + "Y", *produced, QUESTION + "N", EXIT])
     assert sorted(events(child.session.getvalue())) == sorted(ground.values(topic))
 

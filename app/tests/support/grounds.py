@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from support.kafka import ApacheKafka, missing, waitFor
+from support.kafka import missing, waitFor
 from support.processes import LIMIT
 
 
@@ -101,8 +101,8 @@ def requireKafka():
 
 
 @contextlib.contextmanager
-def apache(kind=ApacheKafka, **options):
-    """Run an Apache Kafka for the tests in the block."""
+def apache(cluster):
+    """Run a cluster of Apache Kafka for the tests in the block."""
     requireKafka()
-    with kind(**options) as cluster:
+    with cluster:
         yield Ground("apache", cluster.bootstrap, cluster)

@@ -4,13 +4,13 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import uuid
 from pathlib import Path
 
 from confluent_kafka import OFFSET_END, TopicPartition
 from support.kafka import freePort
 from support.processes import LIMIT, Terminal, run
-from support.reaper import reaper
 
 TOP = Path(__file__).parents[3]
 COMPOSE = TOP / "docker" / "docker-compose.yml"
@@ -65,7 +65,22 @@ class Stack:
         self.override.write_text("services:\n" + "".join(names))
         self.env = {**os.environ, "BROKER_PORT": str(self.port), "UI_PORT": str(self.uiPort),
                     "ZOOKEEPER_PORT": str(freePort())}
-        reaper.command(*self.command("down", "-v", "--rmi", "local"))
+
+    def __enter__(self):
+        # A shell waits for the end of its input, which is also ours, however we end. Then it takes the stack down.
+        self.end = subprocess.Popen(["sh", "-c", 'cat; exec "$@"', "sh", *self.command("down", "-v", "--rmi", "local")],
+                                    env=self.env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                    stderr=subprocess.PIPE, start_new_session=True)
+        try:
+            self.compose("up", "-d", "--build", "--wait")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        _, said = self.end.communicate(timeout=START)
+        assert self.end.returncode == 0, said
 
     def name(self, service):
         """Return the name of a service's container."""
