@@ -1,5 +1,6 @@
-"""The command line: the flags that both scripts have, the types of flags, and the server."""
+"""The command line: the flags that both scripts have, the types of flags, and what they set."""
 import argparse
+import decimal
 import os
 import re
 
@@ -9,25 +10,25 @@ The server: -X bootstrap.servers=..., else the same in the file of -F,
 else the variable BOOTSTRAP_SERVERS (the container has it), else -b."""
 
 
-def number(kind, least):
-    """Return an argparse type: a number of a kind, int or float, from least to 2^63 - 1."""
-    def convert(text):
-        try:
-            if least <= kind(text) < 2 ** 63:
-                return kind(text)
-        except ValueError:
-            pass
-        name = "whole number" if kind is int else "number"
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a {name} of at least {least}")
-    return convert
+def matching(pattern, what, convert=str):
+    """Return an argparse type: text of a pattern, converted. what: words for it, in an error."""
+    def check(text):
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not {what}")
+        return convert(text)
+    return check
 
 
-def topicName(text):
-    """Argparse type: a name that Kafka allows for a topic."""
-    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", text) or text in (".", ".."):
-        raise argparse.ArgumentTypeError(
-            f"{text[:40]!r} is no topic's name: 1 to 249 letters, digits, '.', '_' and '-'")
-    return text
+# Eighteen digits fit into 64 bits.
+count = matching("[0-9]{1,18}", "a whole number of at least 0", int)
+positive = matching("0*[1-9][0-9]{0,17}", "a whole number of at least 1", int)
+seconds = matching(r"[0-9]{0,9}\.?[0-9]{1,9}(e[0-9]{1,2})?", "a number of at least 0", float)
+# Printed as they were typed, which a float is not.
+milliseconds = matching(r"[0-9]{1,18}|[0-9]{0,9}\.[0-9]{1,6}",
+                        "a number of at least 0, with up to 6 decimals", decimal.Decimal)
+wholeNumber = matching("-?[0-9]{1,99}", "a whole number", int)
+topicName = matching(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}",
+                     "a topic's name: 1 to 249 letters, digits, '.', '_' and '-'")
 
 
 def serverList(text):
@@ -36,7 +37,7 @@ def serverList(text):
     for server in servers or [text]:
         match = re.fullmatch(r"(?:[\w.-]+|\[[\da-fA-F:.]+\])(?::([0-9]{1,5}))?", server)
         if not match or not 1 <= int(match[1] or 9092) <= 65535:
-            shown = text.split("@")[-1][:80]  # before the @ of a URL may stand a password
+            shown = text.split("@")[-1][:80]  # a URL may hold a password before its @
             raise argparse.ArgumentTypeError(f"{shown!r} is not HOST:PORT")
     return ",".join(servers)
 
@@ -56,8 +57,8 @@ def propertyFile(path):
     place, pairs = path, []
     try:
         with open(path, encoding="utf-8-sig") as file:
-            for count, line in enumerate(file.read(1000000).split("\n"), 1):  # some have no end
-                place = f"{path}, line {count}"
+            for number, line in enumerate(file.read(1000000).split("\n"), 1):  # some have no end
+                place = f"{path}, line {number}"
                 if line.strip() and not line.strip().startswith("#"):
                     pairs.append(keyValue(line))
     except argparse.ArgumentTypeError as error:
@@ -85,15 +86,14 @@ def createParser(name, purpose, examples):
     return parser, group
 
 
-def properties(parser, args):
-    """Return what -F and -X say, {key: value}, with the server. Exit with a usage error."""
-    given = dict(args.config + args.property)
+def properties(args):
+    """Return what -F and -X say, {key: value}, with the server. Raise ValueError if it is wrong."""
     variable = os.environ.get("BOOTSTRAP_SERVERS")
     try:
         server = serverList(variable) if variable else args.bootstrap or DEFAULT_SERVER
     except argparse.ArgumentTypeError as error:
-        parser.error(f"environment variable BOOTSTRAP_SERVERS: {error}")
-    return {"bootstrap.servers": server, **given}
+        raise ValueError(f"environment variable BOOTSTRAP_SERVERS: {error}")
+    return {"bootstrap.servers": server, **dict(args.config + args.property)}
 
 
 def sayServers(args, servers, terminal):

@@ -1,206 +1,116 @@
 """Publishes spin events to a Kafka topic, one by one or in a loop."""
 import argparse
-import collections
-import contextlib
-import datetime
-import functools
-import itertools
 import math
 import os
 import random
 import re
-import shlex
-import signal
-import sys
+import sysconfig
 import time
 import traceback
 
-if __name__ == "__main__":  # Ctrl-C while the rest is imported: no traceback
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer
 
 import cluster
 import commandline
 import gameplay
+from deliveries import Deliveries
 from pace import Pace
-from terminal import GRACE_SECONDS, Failure, Terminal, everyNth
+from terminal import Terminal
 
-BATCH, BATCH_BYTES = 1000, 1000000  # handed over at once, where so much is due
+LOOP_FLAGS = {"-e": "events", "-m": "min_latency", "-x": "max_latency", "-p": "print_n_msg"}
+# The paths of code that is Python's or a package's.
+LIBRARY = rf"<frozen|{re.escape(sysconfig.get_path('stdlib'))}|.*[/\\](site|dist)-packages[/\\]"
 EXAMPLES = """examples:
   python runProducer.py -t gameplay
   python runProducer.py -t gameplay -l -e 100 -m 10 -x 50 -p 10"""
 
 
+class Default(int):
+    """The default of a flag that takes a number. One that was typed is a plain number."""
+
+
 class Produce:
-    """Publishes what generate() returns as (key, text)."""
+    """Publishes what generate() returns as (key, text): an event for each Y, or many in a loop."""
 
-    def __init__(self, conf, topic, terminal, generate, nthMsg=1):
-        """conf: librdkafka's configuration. nthMsg: print the first and then every nth event."""
-        self.conf, self.topic, self.terminal = conf, topic, terminal
-        self.generate, self.nthMsg = generate, nthMsg
-        self.outage = cluster.Outage(terminal)
-        self.looped = False    # whether loop() was called
-        self.exhausted = False  # whether generate() has no more events
-        self.produced = self.delivered = 0
-        self.largest = 0       # bytes of the largest event so far
-        self.unshown = collections.deque()  # [text, whether delivered] of events to be shown
+    def __init__(self, conf, args, terminal, generate):
+        """conf: librdkafka's configuration. args: those of the command line."""
+        self.conf, self.args, self.terminal, self.generate = conf, args, terminal, generate
+        self.deliveries = Deliveries(args, terminal)
+        self.remaining = args.events if args.loop and args.events else math.inf
 
-    def initializeKafka(self, parser):
-        """Make the client. Exit with a usage error if it refuses the configuration."""
-        self.client = cluster.makeClient(Producer, self.conf, parser, error_cb=self.outage.onError)
+    def initializeKafka(self):
+        """Make the client. Raise ValueError if it refuses the configuration."""
+        self.client = cluster.makeClient(Producer, self.conf,
+                                         error_cb=self.deliveries.outage.onError)
+        self.deliveries.begin(self.client)
 
-    def acked(self, error, _message, event=None):
-        """Count a delivery report. event: its place in unshown, if it is to be shown."""
-        if event:
-            event[1] = error is None
-        if error is None:
-            self.delivered += 1
-        else:
-            self.terminal.addReason(error.str())
-
-    def generateAndPublish(self, count=1):
-        """Generate up to so many events, queue them, return how many. There must be room."""
-        events, batch = [], []
-        with self.blame():  # extend() keeps what came before an error; StopIteration ends starmap()
-            events.extend(itertools.starmap(self.generate, itertools.repeat((), count)))
-        with self.blame():
-            batch.extend({"key": str(key), "value": text.encode()} for key, text in events)
-        self.exhausted = len(events) < count
-        size = max([len(event["value"]) + 4 * len(event["key"]) for event in batch], default=0)
-        if size > self.largest:
-            self.largest = size  # the room was reckoned for smaller ones
-            for event in batch:
-                while not self.room():
-                    self.serve(self.client.flush, 0.05)
-                self.publish([event])
-        else:
-            self.publish(batch)
-        return len(batch)
-
-    @contextlib.contextmanager
-    def blame(self):
-        """Make an error of somebody's own generate() a reason to stop. It may call sys.exit()."""
+    def generateAndPublish(self, most=1):
+        """Generate up to so many events, and publish them. Return how many there were."""
+        batch, largest, nothing = [], self.deliveries.largest, object()
         try:
-            yield
-        except BaseException as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            why = " ".join(f"{type(error).__name__}: {error}".split())
-            self.terminal.addReason(f"{place.filename}, line {place.lineno}: {why}")
-
-    def publish(self, batch):
-        """Queue events."""
-        for message in everyNth(batch, self.produced, self.nthMsg):
-            event = [message["value"], None]
-            self.unshown.append(event)
-            message["callback"] = functools.partial(self.acked, event=event)
-        self.produced += len(batch)
-        if self.client.produce_batch(self.topic, batch, on_delivery=self.acked) < len(batch):
-            for message in batch:
-                if "_error" in message:
-                    self.terminal.addReason(message["_error"].str())
-
-    def room(self):
-        """Return how many events can be queued at once.
-
-        If more are offered, the client refuses some; offered again, these would change the order.
-        Those that wait only to be shown take room, too: all of this has to fit into memory.
-        """
-        size = self.largest or BATCH_BYTES
-        queue = min(int(self.conf[cluster.QUEUE]) or 10 ** 9,  # 0 is no limit
-                    int(self.conf[cluster.QUEUE_KBYTES]) * 1024 // size)
-        free = max(queue, 1) - max(len(self.client), len(self.unshown))
-        return max(min(free, BATCH, max(BATCH_BYTES // size, 1)), 0)
-
-    def serve(self, wait, seconds):
-        """Wait for delivery reports by the client's poll() or flush(); show what they bring."""
-        before = self.delivered
-        wait(seconds)
-        self.outage.update(self.delivered > before, len(self.client) > 0)
-        self.showDelivered()
-
-    def showDelivered(self):
-        """Print delivered events, in the order of generation."""
-        texts = []
-        while self.unshown and self.unshown[0][1] is not None:
-            text, delivered = self.unshown.popleft()
-            if delivered:
-                texts.append(text)
-        self.terminal.sayEach("Message produced: ", texts)
+            for _ in range(most):
+                pair = nothing
+                pair = self.generate()
+                key, text = pair
+                value = text.encode()
+                batch.append({"key": key if key is None else str(key).encode(), "value": value})
+                if len(value) > largest:  # there may be no room for more of this size
+                    break
+        except StopIteration:
+            self.remaining = 0
+        except BaseException as error:  # somebody's own generate() may even call sys.exit()
+            self.terminal.fail(blame(error, pair is not nothing))
+        self.remaining -= len(batch)
+        self.deliveries.expect(batch)
+        taken = self.client.produce_batch(self.args.topic, batch,
+                                          on_delivery=self.deliveries.acked)
+        if taken < len(batch):
+            self.deliveries.onRefusal(batch)
+        return len(batch)
 
     def oneByOne(self):
         """Publish an event for each Y."""
-        while not self.terminal.reasons and not self.exhausted:
+        while self.remaining > 0 and self.terminal.running:
             answer = self.terminal.ask("Press 'Y' to continue, 'N' to exit.")
             if answer is None or answer.upper() == "N":
                 break
             if answer.upper() == "Y":
                 self.terminal.say("Generating and publishing event")
                 self.generateAndPublish()
-                self.waitForAcks()
+                self.deliveries.waitForAcks()
 
-    def loop(self, events, pace):
-        """Publish so many events, 0 for no end, each when it is due by the pace."""
+    def loop(self):
+        """Publish event after event, each when it is due by the pace."""
         self.terminal.say("Generating and publishing event in loop")
-        self.looped, remaining = True, events or math.inf
-        start = drawnAt = time.monotonic()
-        while remaining and not self.terminal.reasons and not self.exhausted:
-            room = self.room()
-            remaining -= self.generateAndPublish(pace.take(min(room, remaining)))
+        pace = Pace(self.args.min_latency, self.args.max_latency, random.Random(self.args.seed))
+        start, due = time.monotonic(), 0
+        while self.remaining > 0 and self.terminal.running:
+            if not due and pace.wait():
+                time.sleep(min(pace.wait(), 0.05))  # poll() would wait for whole ms only
+            room = min(self.deliveries.room(), self.remaining)
+            due += pace.take(room - due)
             if room:
-                seconds = min(pace.wait(), 0.1) if remaining else 0
-                if 0 < seconds < 0.02:  # poll() waits for whole ms, and wakes for each report
-                    time.sleep(seconds)
-                    seconds = 0
-                self.serve(self.client.poll, seconds)
-            else:  # flush() sends what waits for linger.ms
-                self.serve(self.client.flush, 0.05)
-            if time.monotonic() > drawnAt + 1:
-                drawnAt = time.monotonic()
-                self.drawProgress(events, drawnAt - start)
+                due -= self.generateAndPublish(min(due, room))
+                self.deliveries.catchUp(self.client.poll, 0)
+            else:
+                self.deliveries.catchUp(self.client.flush, 0.05)  # sends what waits for linger.ms
+            self.deliveries.drawProgress(time.monotonic() - start)
 
-    def drawProgress(self, events, seconds):
-        """Show on the terminal how far a loop of so many events is after so many seconds."""
-        rate = self.delivered / seconds
-        total, left = f" of {events:,}" if events else "", ""
-        if events and rate:
-            seconds = min((events - self.delivered) // rate, 10 ** 9)
-            left = f", {datetime.timedelta(seconds=seconds)} left"
-        self.terminal.draw(f"{self.delivered:,}{total} delivered, {rate:,.1f}/s{left}")
 
-    def waitForAcks(self):
-        """Wait until no event waits for its delivery report."""
-        tellAt = time.monotonic() + 1
-        while len(self.client):
-            self.serve(self.client.flush, 0.1)
-            if len(self.client) and time.monotonic() > tellAt:
-                tellAt = math.inf
-                self.terminal.tell(f"waiting for {len(self.client)} acknowledgements; "
-                                   "Ctrl-C gives up")
-
-    def lastWords(self):
-        """Say what became of the events."""
-        with contextlib.suppress(KafkaException):
-            self.client.poll(0)  # reports that came in while the main thread waited, say, to print
-        produced, delivered = self.produced, self.delivered  # once: more of them may come in
-        failed = produced - delivered
-        if failed and self.outage.told:
-            self.terminal.addReason(self.outage.told)
-        if failed or self.terminal.reasons:
-            self.terminal.failed = self.terminal.failed or failed > 0
-            self.terminal.tell(f"{produced} produced, {delivered} delivered, {failed} "
-                               f"failed: {'; '.join(self.terminal.reasons)}")
-        for event in list(self.unshown):  # nothing holds back a later event any more
-            event[1] = bool(event[1])
-        self.showDelivered()
-        if self.looped or self.terminal.signal:
-            self.terminal.say(f"Finished publishing: {delivered} messages.")
+def blame(error, hasReturned):
+    """Return what to say of an error of somebody's own generate(), or of what it has returned."""
+    why = " ".join(f"{type(error).__name__}: {error}".split())
+    if hasReturned:
+        return f"generate() has to return a key and a text: {why}"
+    places = [place for place in traceback.extract_tb(error.__traceback__)[1:]  # without ours
+              if not re.match(LIBRARY, place.filename)]
+    return f"{places[-1].filename}, line {places[-1].lineno}: {why}" if places else why
 
 
 def bound(text):
     """Argparse type: NAME=VALUE, a bound of gameplay.py and a whole number, as a pair."""
     name, _, value = (part.strip() for part in text.partition("="))
-    if name not in gameplay.BOUNDS or not re.fullmatch(r"-?[0-9]{1,99}", value):
+    if name not in gameplay.BOUNDS or not re.fullmatch("-?[0-9]{1,99}", value):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not NAME=VALUE with a whole number and "
                                          f"one of the names {', '.join(gameplay.BOUNDS)}")
     return name, int(value)
@@ -211,106 +121,88 @@ def createParser():
     parser, connection = commandline.createParser("runProducer", __doc__, EXAMPLES)
     connection.add_argument("--embedded", action="store_true",
                             help="publish to a broker inside this process; not with -b")
-    count = commandline.number(int, 0)
     loop = parser.add_argument_group("loop")
     loop.add_argument("-l", "--loop", action="store_true",
                       help="publish event after event, without a question for each")
-    loop.add_argument("-e", "--events", type=count, default=10, metavar="N",
+    loop.add_argument("-e", "--events", type=commandline.count, default=Default(10), metavar="N",
                       help="number of events, 0 for no end (default: %(default)s)")
-    loop.add_argument("-m", "--min_latency", type=count, default=500, metavar="MS",
-                      help="shortest pause between two events (default: %(default)s)")
-    loop.add_argument("-x", "--max_latency", type=count, default=1000, metavar="MS",
-                      help="longest pause; each is drawn at random (default: %(default)s)")
+    loop.add_argument("-m", "--min_latency", type=commandline.milliseconds, default=Default(500),
+                      metavar="MS", help="shortest pause between two events, such as 20 or 0.2 "
+                                         "(default: %(default)s)")
+    loop.add_argument("-x", "--max_latency", type=commandline.milliseconds, default=Default(1000),
+                      metavar="MS", help="longest pause; each is drawn at random "
+                                         "(default: %(default)s)")
     game = parser.add_argument_group("game")
-    game.add_argument("--seed", type=commandline.number(int, -2 ** 63), metavar="N",
+    game.add_argument("--seed", type=commandline.wholeNumber, metavar="N",
                       help="the same game and pauses in every run with this number")
     game.add_argument("--set", action="append", default=[], type=bound, metavar="NAME=VALUE",
                       help="change a bound of gameplay.py, such as maxPlayerId=10000; repeatable")
     output = parser.add_argument_group("output")
-    output.add_argument("-p", "-n", "--print_n_msg", type=commandline.number(int, 1), default=100,
-                        metavar="N", help="in a loop: print the first and then every Nth "
-                                          "(default: %(default)s)")
+    output.add_argument("-p", "-n", "--print_n_msg", type=commandline.positive,
+                        default=Default(100), metavar="N",
+                        help="in a loop: print the first and then every Nth (default: %(default)s)")
     return parser
 
 
-def parse(argv):
-    """Return (parser, arguments), the bounds of the game set. Exit with a usage error."""
-    parser = createParser()
-    args = parser.parse_args(argv)
+def configure(args):
+    """Set the bounds of the game. Return librdkafka's configuration of the producer.
+
+    Raise ValueError or argparse.ArgumentTypeError for a wrong argument.
+    """
     if args.min_latency > args.max_latency:
-        parser.error(f"-m {args.min_latency} is above -x {args.max_latency}")
+        raise ValueError(f"-m {args.min_latency} is above -x {args.max_latency}")
     if args.embedded and args.bootstrap:
-        parser.error("-b cannot be set: --embedded brings its own broker")
-    for name, value in args.set:
-        setattr(gameplay, name, value)
-    try:
-        gameplay.checkBounds()
-    except ValueError as error:
-        parser.error(f"gameplay.py: {error}")
-    gameplay.seed(args.seed)
-    return parser, args
-
-
-def findEmbedded(client, topic, terminal):
-    """Return where the broker inside the client listens, and tell the user."""
-    try:
-        [broker] = client.list_topics(timeout=5).brokers.values()
-    except KafkaException as error:
-        raise Failure(f"the embedded broker does not answer: {error.args[0].str()}\n"
-                      "leave out -X and -F")
-    server = f"{broker.host}:{broker.port}"
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "runConsumer.py")
-    # Not -b: where BOOTSTRAP_SERVERS is set, that is stronger.
-    words = [sys.executable, script, "-t", topic, "-X", f"bootstrap.servers={server}"]
-    terminal.tell(f"an embedded broker listens on {server}; to read from it, in a second "
-                  f"terminal:\n{shlex.join(words)}")
-    return server
-
-
-def configure(parser, args):
-    """Return librdkafka's configuration of the producer. Exit with a usage error."""
-    linger = cluster.LINGER_WITH_PAUSES if args.max_latency else cluster.LINGER_AT_FULL_SPEED
-    conf = {**cluster.PRODUCER, **linger, **commandline.properties(parser, args),
+        raise ValueError("-b cannot be set: --embedded brings its own broker")
+    # With pauses: 5 ms would cost a third more CPU at 1,000 events/s. At full speed: with more, the
+    # events under way outgrow the processor's cache.
+    linger = 50 if args.max_latency else 10
+    conf = {**cluster.PRODUCER, "linger.ms": linger, **commandline.properties(args),
             "delivery.report.only.error": False,  # every delivery is counted
             "test.mock.num.brokers": int(args.embedded)}
     if "transactional.id" in conf or "0" in (conf.get("acks"), conf.get("request.required.acks")):
-        parser.error("transactional.id and acks=0 cannot be set: what was acknowledged is counted")
-    return conf
+        raise ValueError("transactional.id and acks=0 cannot be set: "
+                         "what was acknowledged is counted")
+    args.queueLimits = [commandline.count(conf[name]) for name in cluster.UNLIMITED]
+    for name, value in args.set:
+        setattr(gameplay, name, value)
+    gameplay.checkBounds()
+    return {**conf, **cluster.UNLIMITED}
 
 
-def run(argv, generate, terminal):
+def run(terminal, argv, generate):
     """Do what the command line says."""
-    parser, args = parse(argv)
-    conf = configure(parser, args)
-    produce = Produce(conf, args.topic, terminal, generate, args.print_n_msg if args.loop else 1)
-    produce.initializeKafka(parser)
-    terminal.lastWords, mode = produce.lastWords, produce.oneByOne
+    parser = createParser()
+    args = parser.parse_args(argv)
+    try:
+        conf = configure(args)
+        produce = Produce(conf, args, terminal, generate)
+        produce.initializeKafka()
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        parser.error(str(error))
+    terminal.lastWords = produce.deliveries.lastWords
+    terminal.lastQuestion = "Press the enter key to exit"
+    if args.seed is not None:  # else somebody's own generate() may have seeded it
+        random.seed(args.seed)
     if args.loop:
         terminal.say(f"Running in a loop. Number loops: {args.events or 'endless'} "
                      f"Min latency: {args.min_latency} Max latency: {args.max_latency} "
                      f"Printing every {args.print_n_msg}:th message.")
+    elif typed := [flag for flag, name in LOOP_FLAGS.items()
+                   if not isinstance(getattr(args, name), Default)]:
+        terminal.tell(f"without -l this means nothing: {', '.join(typed)}")
     terminal.ask("We are ready, press the enter key to continue")
     servers = conf["bootstrap.servers"]
     if args.embedded:
-        servers = findEmbedded(produce.client, args.topic, terminal)
+        servers = cluster.announceEmbedded(produce.client, args.topic, terminal)
     commandline.sayServers(args, servers, terminal)
-    cluster.connect(conf, args.topic, servers)
-    if args.loop:
-        pace = Pace(args.min_latency, args.max_latency, random.Random(args.seed))
-        mode = functools.partial(produce.loop, args.events, pace)
-    terminal.grace = GRACE_SECONDS
-    for step in mode, produce.waitForAcks:
-        cluster.attempt(step, terminal)
-    terminal.dropDeadline()
-    produce.lastWords()
-    if not terminal.signal:
-        terminal.ask("Press the enter key to exit")
+    cluster.checkTopic(conf, args.topic, servers)
+    publish = produce.loop if args.loop else produce.oneByOne
+    cluster.work(terminal, publish, produce.deliveries.waitForAcks)
 
 
 def main(argv=None, generate=gameplay.generateGamePlay):
     """Run the producer and return its exit status. generate() returns an event as (key, text)."""
-    terminal = Terminal("runProducer")
-    return terminal.run(lambda: run(argv, generate, terminal))
+    return Terminal("runProducer").run(run, argv, generate)
 
 
 if __name__ == "__main__":

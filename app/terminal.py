@@ -11,11 +11,15 @@ import threading
 import time
 
 GRACE_SECONDS = 4  # for what is under way when a signal comes; `docker stop` kills after 10
+STUCK_SECONDS = 1  # after which standard output has no reader, if a text still waits for one
+LAST_SECONDS = 2   # for the last words, if the deadline has passed
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP")
            if hasattr(signal, name)]
 PLAIN = bytes(range(0x20, 0x7f))  # what any terminal shows as it is
 # What a terminal obeys, or what hides text: controls, ends of lines, marks of writing direction.
 UNSAFE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+failures = []  # kept with what they refer to: the end of a client may wait for a name server
 
 
 class Failure(Exception):
@@ -29,192 +33,213 @@ def printable(value):
 
 
 def everyNth(items, before, nth):
-    """Return those of new items that are the first or an nth of all, with so many before them."""
-    return (items[:1] if not before and nth > 1 else []) + items[-(before + 1) % nth::nth]
+    """Return those of new items that are the first or an nth of all; so many came before them."""
+    first = items[:1] if before == 0 and nth > 1 else []
+    skipped = -(before + 1) % nth  # how many stand before the next nth
+    return first + items[skipped::nth]
 
 
 class Terminal:
-    """What a script prints, asks and is told by signals. There is one deadline: some seconds after
-    the first signal, or at the second, it says its last words and ends, whatever it waits for.
+    """What a script prints, asks and is told by signals.
+
+    There is one deadline: some seconds after the first signal, or at the second, it says its last
+    words and ends, whatever it waits for.
     """
 
     def __init__(self, name, wayOut=None):
         """wayOut: the signal that is the documented way to end the script."""
         self.name, self.wayOut = name, wayOut
-        self.signals, self.sender = socket.socketpair()  # the numbers of those that have come
-        self.signal = None     # the first one
-        self.reasons = []      # why the run ends, each once; empty while it goes on
-        self.failed = False    # whether one of them is a failure
-        self.grace = 0         # the seconds that a signal leaves; none while nothing is under way
+        self.signal = None        # the first one that has come
+        self.reasons = []         # why the run ends, each once
+        self.hasFailed = False    # whether one of them is a failure
+        self.grace = 0            # seconds that a signal leaves; none while nothing is under way
         self.deadline = math.inf  # by time.monotonic(): then the program ends
-        self.ending = threading.Lock()  # held by the thread that says the last words
-        self.lastWords = lambda: None  # what to say before the end
-        self.asking = False    # whether a question waits for its answer
-        self.writing = False   # whether text waits for somebody who reads standard output
-        self.gone = False      # whether standard output takes no more
-        self.drawn = False     # whether a progress line is on the screen
-        self.handlers = {}     # of signals, as they were before
+        self.lastWords = lambda: None  # says what there is to say before the end
+        self.lastQuestion = ""    # what is asked after that
+        self.asking = False       # whether a question waits for its answer
+        self.gone = False         # whether standard output takes no more
+        self.drawn = False        # whether a progress line is on the screen
+        self.lastWordsLock = threading.Lock()  # held by the thread that says them
+        self.printing = threading.RLock()      # held by the thread that prints
         for stream in filter(None, (sys.stdin, sys.stdout, sys.stderr)):
             with contextlib.suppress(AttributeError, OSError):  # Windows, before Python 3.12
                 os.set_blocking(stream.fileno(), True)  # another program may have left it otherwise
-        for number in SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP: leave it at that
-                # The handler is a function in C that does nothing: a flood of signals would enter
-                # one in Python again and again.
-                self.handlers[number] = signal.signal(number, operator.is_)
-        # Python sends each number at once, also while the main thread is in a call.
-        self.sender.setblocking(False)
-        self.wakeup = signal.set_wakeup_fd(self.sender.fileno(), warn_on_full_buffer=False)
+        self.handlers = {}        # of signals, as they were before
+        self.wakeupReader, self.wakeupWriter = socket.socketpair()
+        self.wakeupWriter.setblocking(False)
+        # Only the main thread gets signals. One that is ignored stays so: nohup does that.
+        self.isMain = threading.current_thread() is threading.main_thread()
+        if self.isMain:
+            # Python writes the number of each signal there at once, also while the main thread is
+            # in a call. The handler does nothing, in C: a flood would enter one in Python again
+            # and again.
+            self.handlers = {number: signal.signal(number, operator.is_) for number in SIGNALS
+                             if signal.getsignal(number) != signal.SIG_IGN}
+            self.wakeupBefore = signal.set_wakeup_fd(self.wakeupWriter.fileno(),
+                                                     warn_on_full_buffer=False)
         self.watcher = threading.Thread(target=self.watch, daemon=True)
         self.watcher.start()
 
-    def run(self, program):
-        """Return the exit status of program()."""
+    def run(self, program, *arguments):
+        """Return the exit status of a program, and leave the process as it was."""
         try:
-            program()
+            program(self, *arguments)
         except Failure as error:
-            self.addReason(str(error))
+            failures.append(error)
+            self.fail(str(error))
             self.tell(str(error))
         except SystemExit as end:  # argparse has printed its help, or an error: then its code is 2
             self.write("")
             return end.code or self.status()
         finally:
-            self.close()
+            for number, handler in self.handlers.items():
+                if handler != signal.SIG_DFL or not self.signal:  # more of them would kill us
+                    signal.signal(number, handler)
+            if self.isMain:
+                signal.set_wakeup_fd(self.wakeupBefore)
+            self.wakeupWriter.close()
+            self.watcher.join()
         return self.status()
-
-    def close(self):
-        """Leave the process as it was: the program that called main() may go on."""
-        for number, handler in self.handlers.items():
-            if handler != signal.SIG_DFL or not self.signal:  # more of them would kill us
-                signal.signal(number, handler)
-        signal.set_wakeup_fd(self.wakeup)
-        self.sender.setblocking(True)
-        self.sender.sendall(bytes(1))
-        self.watcher.join()
-        for end in self.signals, self.sender:
-            end.close()
 
     def watch(self):
         """Note signals, and end the program at the deadline, whatever its main thread waits for."""
-        self.signals.settimeout(0.05)
-        while True:
+        self.wakeupReader.settimeout(0.05)
+        numbers = None
+        while numbers != b"":  # run() has closed the other end
             with contextlib.suppress(OSError):  # nothing has come
-                for number in self.signals.recv(100):
-                    if not number:
-                        return
+                numbers = self.wakeupReader.recv(100)
+                for number in numbers:
                     if number in self.handlers:
                         self.onSignal(number)
-            with self.ending:
-                if time.monotonic() >= self.deadline:
-                    self.endNow()
+            if time.monotonic() >= self.deadline:
+                self.endNow()
+        self.wakeupReader.close()
 
     def onSignal(self, number):
         """Set the deadline: the first signal leaves some seconds, the second one none."""
-        seconds = 0 if self.signal else self.grace
+        self.setDeadline(0 if self.signal or self.asking else self.grace)
         self.signal = self.signal or number
-        self.addReason(f"stopped by {signal.Signals(self.signal).name}", failed=False)
-        self.setDeadline(seconds)
+        self.stop(f"stopped by {signal.Signals(self.signal).name}")
 
     def setDeadline(self, seconds=GRACE_SECONDS):
         """Let the program go on for some seconds, or less where less is left."""
         self.deadline = min(self.deadline, time.monotonic() + seconds)
 
-    def dropDeadline(self):
-        """Take the deadline back: what had to be done in time is done."""
-        with self.ending:  # if the watcher is ending the program, wait here for that
-            self.deadline, self.grace, self.lastWords = math.inf, 0, lambda: None
+    def finish(self):
+        """Say the last words. Then ask the last question, unless a signal wants the end."""
+        with self.printing:  # the watcher keeps it while it ends the program
+            asks, self.grace = self.signal in (None, self.wayOut), 0
+            if asks:
+                self.deadline = math.inf  # what had to be done in time is done
+            self.sayLastWords()
+        if asks:
+            self.ask(self.lastQuestion)
 
     def endNow(self):
-        """End the program with its last words."""
-        threading.Timer(2, lambda: os._exit(self.status())).start()  # if nobody reads them
-        try:
-            if self.writing:
-                self.gone = True
-                self.addReason("standard output is gone: nobody reads it", failed=False)
-            self.write("\n" if self.asking else "")
-            self.lastWords()
-        finally:
-            os._exit(self.status())
+        """End the program with its last words, unless finish() has taken the deadline back."""
+        isStuck = not self.printing.acquire(timeout=STUCK_SECONDS)
+        if time.monotonic() >= self.deadline:
+            threading.Timer(LAST_SECONDS, lambda: os._exit(self.status())).start()
+            try:
+                if isStuck:
+                    self.lose("nobody reads it")
+                if self.asking:
+                    self.write("\n")
+                self.sayLastWords()
+                if self.signal in (None, self.wayOut) and not self.asking:
+                    self.say(self.lastQuestion)
+            finally:
+                os._exit(self.status())
+        if not isStuck:
+            self.printing.release()
 
-    def addReason(self, reason, failed=True):
+    def sayLastWords(self):
+        """Say the last words, once, in the thread that comes first."""
+        if self.lastWordsLock.acquire(blocking=False):
+            self.lastWords()
+
+    @property
+    def running(self):
+        """Whether there is no reason to stop."""
+        return not self.reasons
+
+    def stop(self, reason):
         """Add a reason to stop."""
-        self.failed = self.failed or failed
         if reason not in self.reasons:
             self.reasons.append(reason)
 
+    def fail(self, *reasons):
+        """Add reasons to stop. The exit status will be that of a failure."""
+        self.hasFailed = True
+        for reason in reasons:
+            self.stop(reason)
+
+    def lose(self, reason):
+        """Note why standard output takes no more. It is a reason to stop."""
+        self.gone = True
+        self.stop(f"standard output is gone: {reason}")
+
     def status(self):
         """Return the exit status."""
-        if self.signal not in (None, self.wayOut) and not self.failed:
+        if self.signal not in (None, self.wayOut) and not self.hasFailed:
             return 128 + self.signal
-        return int(self.failed or self.gone)
+        return int(self.hasFailed or self.gone)
 
     def write(self, text):
         """Write a text, or bytes, to standard output. If that fails, it is a reason to stop."""
-        self.wipe()
-        try:
-            if isinstance(text, str):
-                text = text.encode(sys.stdout.encoding, "backslashreplace")
-            rest = memoryview(text)
-            sys.stdout.flush()  # what print() has left there
-            self.writing = True
-            # Past Python's buffer: with PYTHONUNBUFFERED it loses what a signal interrupts.
-            while rest:
-                rest = rest[os.write(sys.stdout.fileno(), rest):]
-            self.writing = False
-        except (OSError, AttributeError) as error:  # AttributeError: closed from the start
-            self.gone, self.writing = True, False
-            why = getattr(error, "strerror", None) or "closed"
-            self.addReason(f"standard output is gone: {why}", failed=False)
+        with self.printing:
+            self.writeError("")  # it takes the progress line away
+            try:
+                if isinstance(text, str):
+                    text = text.encode(sys.stdout.encoding or "utf-8", "backslashreplace")
+                sys.stdout.flush()  # what print() has left there
+                # Past Python's buffer: with PYTHONUNBUFFERED it loses what a signal interrupts.
+                while text:
+                    text = text[os.write(sys.stdout.fileno(), text):]
+            except (OSError, AttributeError) as error:  # AttributeError: closed from the start
+                self.lose(getattr(error, "strerror", None) or "closed")
 
-    def say(self, *lines):
-        """Print lines of the post."""
-        self.write("".join(line + "\n" for line in lines))
+    def say(self, line):
+        """Print a line of the post."""
+        self.write(line + "\n")
 
     def sayEach(self, start, values):
         """Print a line for each of the values, bytes: the start, then printable text."""
         # All at once: asking each value alone takes a third of a consumer's time.
         if b"".join(values).translate(None, PLAIN):
-            self.say(*[start + printable(value) for value in values])
+            self.write("".join([f"{start}{printable(value)}\n" for value in values]))
         elif values:
             start = start.encode()
             self.write(start + (b"\n" + start).join(values) + b"\n")
 
     def tell(self, text):
         """Print a line, or several, on standard error under the script's name."""
-        self.wipe()
         self.writeError("".join(f"{self.name}: {line}\n" for line in text.split("\n")))
-
-    def writeError(self, text):
-        """Write to standard error. Nobody can be told if that fails."""
-        with contextlib.suppress(OSError, AttributeError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
 
     def draw(self, text):
         """Put a progress line in place of the last one, if standard error is a terminal."""
-        with contextlib.suppress(OSError, AttributeError):
-            if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-                room = os.get_terminal_size(sys.stderr.fileno()).columns - len("^C") - 1
-                self.wipe()
-                if room > 0:  # a terminal that does not know its width says 0
-                    self.writeError(f"{self.name}: {text}"[:room])
-                    self.drawn = True
+        with contextlib.suppress(OSError, AttributeError):  # it is none
+            room = os.get_terminal_size(sys.stderr.fileno()).columns - len("^C") - 1
+            if room > 0 and os.environ.get("TERM") != "dumb":  # one without a width says 0
+                self.writeError(f"{self.name}: {text}"[:room])
+                self.drawn = True
 
-    def wipe(self):
-        """Take the progress line from the screen, with what the terminal has echoed behind it."""
-        if self.drawn:
+    def writeError(self, text):
+        """Write to standard error, in place of the progress line if there is one."""
+        if self.drawn:  # the whole line goes: the terminal may have echoed ^C behind it
+            text = "\r\x1b[K" + text
             self.drawn = False
-            self.writeError("\r\x1b[K")
+        with contextlib.suppress(OSError, AttributeError):  # nobody can be told
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
     def ask(self, question):
         """Return the answer to a question, None where input or output is no terminal."""
         answer, self.asking = "", True
         self.write(question)
         if sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
-            grace, self.grace = self.grace, 0
             with contextlib.suppress(OSError):  # the terminal is gone; SIGHUP comes, too
                 answer = sys.stdin.buffer.readline().decode(errors="replace")
-            self.grace = grace
         self.asking = False
         if not answer.endswith("\n"):  # no Enter was echoed
             self.write("\n")

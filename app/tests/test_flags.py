@@ -18,7 +18,7 @@ TABLE = {  # that of the contract: a flag's names, its default, and a value as i
         ("-x --max_latency", 1000, ["7"], 7), ("-p -n --print_n_msg", 100, ["7"], 7), ("--seed", None, ["7"], 7),
         ("--set", [], ["minStake=7"], [("minStake", 7)]), ("--embedded", False, [], True)],
     "runConsumer": [
-        *BOTH, ("-g --group", "consumer-1", ["g"], "g"), ("-p --print_n_msg", 1, ["7"], 7), ("-e --events", 0, ["7"], 7),
+        *BOTH, ("-g --group", None, ["g"], "g"), ("-p --print_n_msg", 1, ["7"], 7), ("-e --events", 0, ["7"], 7),
         ("--timeout", 0, ["1.5"], 1.5)]}
 
 

@@ -146,18 +146,21 @@ def test_signalAtTheLastQuestionChangesNoFailure(mockCluster):
     assert child.wait() == 1
 
 
-@pytest.mark.parametrize("ignored, stop", [(signal.SIGHUP, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
-def test_signalsThatAreIgnoredFromTheStart(mock, ignored, stop):
-    """That is what nohup asks for. In the background a shell has SIGINT ignored, but that one is our way out."""
-    with Process(*loopOn(mock, mock.topic()), preexec_fn=lambda: signal.signal(ignored, signal.SIG_IGN)) as producer:
-        producer.until("Message produced")
-        if stop != ignored:
-            producer.send_signal(ignored)
-            producer.outlast(1)
-        producer.send_signal(stop)
-        assert producer.end() == 128 + stop
-    [line] = complaints(producer.err)
-    assert re.fullmatch(rf"runProducer: (\d+) produced, \1 delivered, 0 failed: stopped by {stop.name}\n", line)
+@pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_signalsThatAreIgnoredFromTheStart(mock, script, ignored):
+    """That is what nohup asks for, and a shell without job control for what it starts with `&`."""
+    topic = mock.topic()
+    words = loopOn(mock, topic) if script == "runProducer" else consumerOf(mock, topic)
+    with Process(*words, preexec_fn=lambda: signal.signal(ignored, signal.SIG_IGN)) as process:
+        process.until("Message produced" if script == "runProducer" else "Listening")
+        process.send_signal(ignored)
+        process.outlast(1)
+        process.send_signal(signal.SIGTERM)
+        assert process.end() == 143
+    assert len(complaints(process.err)) == (script == "runProducer"), process.err
+    assert all(re.fullmatch(r"runProducer: (\d+) produced, \1 delivered, 0 failed: stopped by SIGTERM\n", line)
+               for line in complaints(process.err))
 
 
 @pytest.mark.parametrize("script, arguments", [
