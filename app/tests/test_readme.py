@@ -8,16 +8,19 @@ import shutil
 import sys
 import xml.etree.ElementTree
 from collections import Counter
+from datetime import datetime
+from pathlib import Path
 
 import pexpect
 import pytest
+import yaml
 from confluent_kafka import Producer
 
 import gameplay
 from support.grounds import Ground
 from support.kafka import waitFor
-from support.processes import (APP, EVENT, EXIT, LIMIT, NOT_SET, QUESTION, READY, Terminal, byPlayer, environment,
-                               events, matches, run)
+from support.processes import (APP, EVENT, EXIT, LIMIT, QUESTION, READY, Process, Terminal, byPlayer, environment, events,
+                               matches, run)
 
 TOP = APP.parent
 PAGES = {path: (TOP / path).read_text() for path in ("README.md", "app/README.md")}
@@ -25,6 +28,8 @@ BLOCKS = [text for page in PAGES.values() for text in re.findall(r"^```\w*\n(.*?
 ALL_TESTS = "python3 -m venv .venv && .venv/bin/pip install -q -r app/tests/requirements.txt"
 QUICK_TESTS = ".venv/bin/python -m pytest app -m quick"
 BENCHMARK = ".venv/bin/python app/benchmark/run.py"
+POST = ("https://nielsberglund.com/post/2023-02-26-develop-a-real-time-leaderboard-using-kafka-and-azure-data-explorer---"
+        "prelude/")
 REASONS = {ALL_TESTS: "these are the tests; test_linesWithoutDocker only installs and collects them",
            BENCHMARK: "the benchmark takes minutes; test_linesWithoutDocker only asks for its help"}
 tested = set()  # the blocks that a test runs
@@ -51,9 +56,14 @@ def runs(**beginnings):
     return pytest.mark.parametrize(list(beginnings), [found], ids=["page"])
 
 
+def paste(lines, folder, env=None, *options):
+    """Run lines in a POSIX shell without a terminal. Return how that ended."""
+    return run("sh", *options, "-c", lines, cwd=folder, env=env)
+
+
 def shell(lines, folder, env=None):
-    """Run lines in a shell, as it is without a terminal. All have to succeed. Return what they printed."""
-    ended = run("bash", "-e", "-c", lines, cwd=folder, env=env)
+    """Run lines likewise. All have to succeed. Return what they printed."""
+    ended = paste(lines, folder, env, "-e")
     assert ended.returncode == 0, (lines, ended.stdout[-2000:], ended.stderr[-2000:])
     return ended.stdout
 
@@ -61,7 +71,7 @@ def shell(lines, folder, env=None):
 @pytest.fixture
 def clone(tmp_path):
     """A folder with the tracked files of this checkout, as they are now."""
-    listing = run("git", "ls-files", "-z", cwd=TOP)
+    listing = paste("git ls-files -z", TOP)
     if listing.returncode:
         pytest.skip(f"a clone needs a checkout of git: {' '.join(listing.stderr.split())[-300:]}")
     for name in filter(None, listing.stdout.split("\0")):
@@ -161,42 +171,75 @@ def test_stepByStepWithoutTheStack(mock, listen, single, loop):
     assert mock.count(topic) == 101
 
 
+def short(lines, producer):
+    """Return the lines of a recipe with another producer, which publishes too little, and a wait that is soon over."""
+    return re.sub("^.*runProducer.*\n", producer, lines, flags=re.MULTILINE).replace("--timeout 10", "--timeout 1")
+
+
 def checkRecipes(execute, ground, topic, folder, recipes):
-    """Run recipes on a topic that is empty. execute(lines) runs them in the folder and returns what they printed."""
-    pace, check, export, players = recipes
-    assert "Finished publishing: 100 messages." in execute(pace)
-    output = execute(check)
-    assert "Finished publishing: 1000 messages." in output and output.count("Received message: ") == 1000
-    execute(export)
-    texts = (folder / "events.jsonl").read_text().splitlines()
-    assert len(texts) == 1000 and not Counter(texts) - Counter(ground.values(topic))
-    assert {json.loads(text)["playerId"] for text in texts} <= set(range(100, 111))
-    assert "Finished publishing: 1000 messages." in execute(players)
-    found = {json.loads(text)["playerId"] for text in ground.values(topic)}
-    assert min(found) >= 1 and 9000 < max(found) <= 10000 and len(found) > 500
-    assert ground.count(topic) == 2100
+    """Run recipes, those with a check twice. execute(lines) runs them in the folder, and returns how that ended."""
+    def done(lines):
+        ended = execute(lines)
+        assert ended.returncode == 0, (lines, ended.stdout[-2000:], ended.stderr[-2000:])
+        return ended.stdout
+
+    def checkNew(texts):
+        assert len(texts) == 1000 and not seen & set(texts)
+        assert {json.loads(text)["playerId"] for text in texts} <= set(range(100, 111))
+        seen.update(texts)
+
+    pace, players, check, export = recipes
+    assert "Finished publishing: 100 messages." in done(pace)
+    assert "Finished publishing: 1000 messages." in done(players)
+    old = ground.values(topic)
+    seen, found = set(old), {json.loads(text)["playerId"] for text in old}
+    assert min(found) >= 1 and 9000 < max(found) <= 10000 and len(found) > 500 and len(old) == 1100
+    [fewer] = re.findall("^.*runProducer.*\n", export.replace("-e 1000 -m", "-e 999 -m"), re.MULTILINE)
+    file = folder / "events.jsonl"
+    for _ in range(2):
+        output = done(check)
+        assert "Finished publishing: 1000 messages." in output
+        checkNew([line[len("Received message: "):] for line in output.splitlines() if line.startswith("Received message: ")])
+        done(export)
+        checkNew(file.read_text().splitlines())
+    assert execute(short(check, "")).returncode == execute(short(export, fewer)).returncode == 1
+    done(re.sub(r"(runConsumer.py -t )\S+", r"\1gameplay", short(export, "")))
+    texts = file.read_text().splitlines()
+    assert len(texts) == 1000 and not Counter(texts) - Counter(old)
+    assert ground.count(topic) == 1100
 
 
 RECIPES = {"pace": "docker exec event-gen python runProducer.py -t gameplay -l -e 100 ",
-           "check": "docker exec event-gen python runProducer.py -t gameplay -l -e 1000 -m 0 -x 0\n",
-           "export": "docker exec event-gen python runConsumer.py -t gameplay -g export",
-           "players": "docker exec event-gen python runProducer.py -t gameplay -l -e 1000 -m 0 -x 0 --set"}
+           "players": "docker exec event-gen python runProducer.py -t gameplay -l -e 1000 -m 0 -x 0 --set",
+           "check": "topic=check-", "export": "topic=export-"}
 
 
 @runs(**RECIPES)
-def test_recipes(stack, tmp_path, pace, check, export, players):
+def test_recipes(stack, tmp_path, pace, players, check, export):
     stack.clear()
-    checkRecipes(lambda lines: shell(stack.own(lines), tmp_path), stack.ground, "gameplay", tmp_path,
-                 (pace, check, export, players))
+    checkRecipes(lambda lines: paste(stack.own(lines), tmp_path), stack.ground, "gameplay", tmp_path,
+                 (pace, players, check, export))
 
 
 @runs(**RECIPES)
-def test_recipesWithoutTheStack(mock, tmp_path, pace, check, export, players):
+def test_recipesWithoutTheStack(mock, tmp_path, pace, players, check, export):
     def execute(lines):
         lines = lines.replace("docker exec event-gen python ", f"{shlex.quote(sys.executable)} {shlex.quote(str(APP))}/")
-        return shell(lines.replace("-t gameplay", f"-t {topic}"), tmp_path, environment(BOOTSTRAP_SERVERS=mock.bootstrap))
+        return paste(lines.replace("-t gameplay", f"-t {topic}"), tmp_path, environment(BOOTSTRAP_SERVERS=mock.bootstrap))
     topic = mock.topic()
-    checkRecipes(execute, mock, topic, tmp_path, (pace, check, export, players))
+    checkRecipes(execute, mock, topic, tmp_path, (pace, players, check, export))
+
+
+def test_rate():
+    """Held by the events' own times: a loop is late on a busy machine, but never early."""
+    [pauses, number] = re.search(r"`(-m [\d.]+ -x [\d.]+)` is ([\d,]+) a second", PAGES["README.md"]).groups()
+    rate, (least, longest) = int(number.replace(",", "")), re.findall(r"[\d.]+", pauses)
+    assert 2000 / (float(least) + float(longest)) == rate == 20000
+    ended = run("runProducer", "-t", "t", "--embedded", "-l", "-e", 10000, "-p", 1, *pauses.split())
+    assert ended.stdout.startswith(f"Running in a loop. Number loops: 10000 Min latency: {least} Max latency: {longest} ")
+    times = [datetime.fromisoformat(json.loads(text)["eventTime"]) for text in events(ended.stdout)]
+    assert len(times) == 10000
+    assert 0.5 < (times[-1] - times[0]).total_seconds() * rate / len(times) < 10
 
 
 @runs(lines="docker exec -d event-gen")
@@ -204,9 +247,12 @@ def test_inTheBackground(stack, lines):
     stack.clear()
     shell(stack.own(lines), TOP)
     waitFor(lambda: stack.count() > 10, "the first events", LIMIT)
-    end = "docker restart event-gen"
-    assert f"`{end}`" in PAGES["README.md"]
-    shell(stack.own(end), TOP)
+    top, end = "docker top event-gen", "docker restart event-gen"
+    assert f"`{top}`" in PAGES["README.md"] and f"`{end}`" in PAGES["README.md"]
+    assert "python runProducer.py -t gameplay" in shell(top.replace("event-gen", stack.name("event-gen")), TOP)
+    with stack.shell() as reader:
+        shell(stack.own(end), TOP)
+        reader.child.expect(pexpect.EOF)
     assert "python" not in stack.execute("sh", "-c", "cat /proc/[0-9]*/comm").stdout
     stored = stack.ground.values("gameplay")
     assert len(stored) == len(set(stored)) > 10
@@ -219,11 +265,6 @@ def test_fromAnotherContainer(stack, lines):
     assert stack.count() == before + 10
 
 
-@runs(lines="docker run --rm leaderboard-prelude-event-gen")
-def test_imageByItself(stack, lines):
-    assert "Finished publishing: 10 messages." in shell(stack.own(lines), TOP)
-
-
 @runs(line=".venv/bin/python app/runProducer.py")
 def test_kafkaOfOnesOwn(ground, line):
     topic = ground.topic()
@@ -233,6 +274,27 @@ def test_kafkaOfOnesOwn(ground, line):
         line = line.replace(written, here)
     assert "Finished publishing: 100 messages." in shell(line, TOP)
     assert ground.count(topic) == 100
+
+
+def test_whatListensWhere():
+    services = yaml.safe_load((TOP / "docker" / "docker-compose.yml").read_text())["services"]
+    published = {name: re.search(r":\$\{\w+:-(\d+)\}:", service["ports"][0])[1]
+                 for name, service in services.items() if "ports" in service}
+    rows = {inside.strip("`").split(":")[0]: (here.strip("`"), inside.strip("`"))
+            for _, here, inside in table("README.md", "service")}
+    assert {name: here.replace("http://", "") for name, (here, _) in rows.items()} == {
+        name: f"localhost:{port}" for name, port in published.items()}
+    assert services["event-gen"]["environment"]["BOOTSTRAP_SERVERS"] == rows["broker"][1]
+    assert services["broker"]["environment"]["KAFKA_ZOOKEEPER_CONNECT"] == rows["zookeeper"][1]
+    assert services["kafka-ui"]["ports"][0].split(":")[-1] == rows["kafka-ui"][1].split(":")[-1]
+
+
+def test_cloneOfWindows(tmp_path):
+    """Git for Windows gives text its own ends of lines, with which the container's script does not run."""
+    cloned = paste(f"git clone -q -c core.autocrlf=true {shlex.quote(str(TOP))} .", tmp_path)
+    if cloned.returncode:
+        pytest.skip(f"a clone needs a checkout of git: {' '.join(cloned.stderr.split())[-300:]}")
+    assert b"\r" not in (tmp_path / "docker" / "build" / "keepRunning.sh").read_bytes()
 
 
 @pytest.mark.usefixtures("stack")  # not because it is used: docker compose is there
@@ -251,6 +313,8 @@ def test_settings(clone):
     assert services["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_READONLY"] == settings["UI_READONLY"] == "false"
     assert {services[name]["image"].partition(":")[2] for name in ("broker", "zookeeper", "kafka-init-topics")} == {
         settings["CONFLUENT_TAG"]}
+    (clone / "docker" / ".env").write_text("UI_PORT=8081\n", encoding="utf-16")
+    assert paste(config, clone, env).returncode != 0
 
 
 @pytest.fixture
@@ -264,24 +328,35 @@ def saved(clone):
     return save
 
 
+def pasteOwn(line, ground, topic, folder):
+    """Type the line of one of the page's own programs. Return how that ended."""
+    for written, here in ((".venv/bin/python", shlex.quote(sys.executable)), (r"-t \w+", f"-t {topic}")):
+        line, count = re.subn(written, here, line)
+        assert count == 1
+    return paste(line, folder, environment(BOOTSTRAP_SERVERS=ground.bootstrap))
+
+
 def checkTemperatures(messages, output):
     """Require that a topic holds what was printed, each temperature under the number of its sensor."""
-    assert sorted(message.value().decode() for message in messages) == sorted(events(output))
+    values = [message.value().decode() for message in messages]
+    assert set(events(output)) <= set(values)
     for message in messages:
         event = json.loads(message.value())
-        assert list(event) == ["sensor", "celsius"] and type(event["celsius"]) is float
+        assert list(event) == ["sensor", "celsius"] and isinstance(event["celsius"], float)
         assert 1 <= event["sensor"] <= 20 and message.key() == str(event["sensor"]).encode()
 
 
-@runs(code='"""Publishes temperatures')
-def test_ownEvents(ground, saved, code):
+@runs(code='"""Publishes temperatures', line=".venv/bin/python app/runSensors.py")
+def test_ownEvents(ground, clone, saved, code, line):
+    saved(code)
     topic = ground.topic()
-    ended = run(saved(code), "-t", topic, "-b", ground.bootstrap, "-l", "-e", 50, "-m", 0, "-x", 1, "-p", 1)
+    ended = pasteOwn(line, ground, topic, clone)
     matches(re.sub(r"\{.*\}", "{}", ended.stdout).split("\n"), [
-        "Running in a loop. Number loops: 50 Min latency: 0 Max latency: 1 Printing every 1:th message.", READY, NOT_SET,
-        f"Bootstrap servers: {ground.bootstrap}", "Generating and publishing event in loop", *["Message produced: {}"] * 50,
-        "Finished publishing: 50 messages.", EXIT, ""])
+        "Running in a loop. Number loops: 100 Min latency: 0 Max latency: 0 Printing every 10:th message.", READY,
+        f"Bootstrap servers: {ground.bootstrap}", "Generating and publishing event in loop", *["Message produced: {}"] * 11,
+        "Finished publishing: 100 messages.", EXIT, ""])
     assert (ended.stderr, ended.returncode) == ("", 0)
+    assert ground.count(topic) == 100
     checkTemperatures(ground.messages(topic), ended.stdout)
 
 
@@ -300,12 +375,25 @@ def test_ownEventsEmbedded(saved, code):
     child.expect(pexpect.EOF)
 
 
-@runs(code='"""Publishes the events of events.jsonl again')
-def test_eventsOfAFile(ground, saved, tmp_path, code):
+@runs(code='"""Publishes temperatures')
+def test_seedOfOwnEvents(saved, code):
+    flags = saved(code), "-t", "t", "--embedded", "-l", "-e", 30, "-m", 0, "-x", 0, "-p", 1
+    processes = [Process(*flags, "--seed", seed) for seed in (7, 7, 8)]
+    assert [process.end() for process in processes] == [0, 0, 0]
+    first, again, other = (process.shown() for process in processes)
+    assert first == again != other and len(first) == len(other) == 30
+
+
+@runs(code='"""Publishes the events of standard input', line=".venv/bin/python app/runAgain.py")
+def test_eventsOfAFile(ground, clone, saved, code, line):
+    saved(code)
     topic = ground.topic()
+    missing = pasteOwn(line, ground, topic, clone)
+    assert missing.returncode != 0 and missing.stdout == ""
+    assert re.fullmatch(".*events.jsonl.*\n", missing.stderr)
     texts = [gameplay.generateGamePlay()[1] for _ in range(1500)]
-    (tmp_path / "events.jsonl").write_text("".join(text + "\n" for text in texts))
-    ended = run(saved(code), "-t", topic, "-b", ground.bootstrap, "-l", "-e", 0, "-m", 0, "-x", 0, cwd=tmp_path)
+    (clone / "events.jsonl").write_text("".join(text + "\n" for text in texts))
+    ended = pasteOwn(line, ground, topic, clone)
     assert (ended.stderr, ended.returncode) == ("", 0) and "Finished publishing: 1500 messages.\n" in ended.stdout
     assert byPlayer(ground.values(topic)) == byPlayer(texts)
 
@@ -344,6 +432,15 @@ def test_flags(script):
     assert flagsOf(script) == rows
 
 
+def test_files():
+    """Each module that the scripts import has its row; a reader's own file needs none."""
+    for script in "runProducer", "runConsumer":
+        importlib.import_module(script)
+    paths = {Path(module.__file__) for module in sys.modules.values() if getattr(module, "__file__", None)}
+    rows = {name.strip("`") for name, _ in table("app/README.md", "in `app/`")}
+    assert rows == {path.name for path in paths if path.parent == APP} | {"tests/", "benchmark/"}
+
+
 def test_ciRunsTheTestsOfThePage():
     assert (TOP / ".ci" / "run").read_text().endswith("\n" + block(ALL_TESTS))
 
@@ -379,8 +476,9 @@ def test_firstPageIsShort():
 @pytest.mark.parametrize("page", PAGES)
 def test_linksAndPictures(page):
     folder, links = (TOP / page).parent, re.findall(r"\]\(([^)]*)\)", PAGES[page])
-    assert any(link.endswith("README.md") for link in links)  # each says where the other one is
-    for link in links:
+    assert any("README.md" in link for link in links)  # each says where the other one is
+    assert links.count(POST) == (page == "README.md")
+    for link in set(links) - {POST}:
         name, _, heading = link.partition("#")
         path = (folder / name).resolve() if name else TOP / page
         assert path.is_file(), link
