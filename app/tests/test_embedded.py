@@ -3,7 +3,7 @@ import contextlib
 import socket
 
 import pytest
-from support.processes import EVENT, EXIT, QUESTION, READY, Terminal, byPlayer, environment, events, run
+from support.processes import EVENT, EXIT, QUESTION, READY, Process, Terminal, byPlayer, environment, events, run
 
 
 def isThere(server):
@@ -31,6 +31,18 @@ def test_isReadByTheCommandThatItPrints(changes):
     producer.sendline()
     producer.read()
     assert producer.wait() == 0 and not isThere(server)
+
+
+def test_isReadAgainAndAgain():
+    """This broker holds a place in the group open for the session's time less a second, 44 s by default."""
+    with Process("runProducer", "-t", "gameplay", "-l", "-e", 0, "-m", 50, "-x", 50, "--embedded") as producer:
+        producer.until("runConsumer.py -t gameplay ")
+        [pasted] = [line.split(": ", 1)[1].strip() for line in producer.err if "runConsumer.py" in line]
+        ends = [run("/bin/bash", "-c", f"{pasted} -e 5", timeout=30) for _ in range(3)]
+    assert pasted.endswith(" -X session.timeout.ms=4000")
+    assert [(ended.returncode, ended.stderr) for ended in ends] == [(0, "")] * 3
+    shown = [text for ended in ends for text in events(ended.stdout)]
+    assert len(shown) == len(set(shown)) == 15
 
 
 def test_oneByOne():

@@ -134,6 +134,34 @@ def test_propertyThatTheScriptSetsItself(mock, script, key, value):
     assert "Finished publishing: 5 messages." in ended.stdout or "Received message: one" in ended.stdout
 
 
+@pytest.mark.parametrize("typed, names", [
+    (["-e", 10], "-e"), (["-x", 1000, "-m", 500], "-m, -x"), (["--print_n_msg=1"], "-p"), (["-n", 100], "-p"),
+    (["-n3", "--max_latency", 2000, "--min_latency", 0.5, "--events", 7], "-e, -m, -x, -p"), (["-e", 7, "-e", 10], "-e"),
+    (["--seed", 7, "--set", "minStake=7"], None), (["-l", "-e", 1, "-m", 0, "-x", 0, "-p", 1], None)])
+def test_flagsThatMeanNothingWithoutALoop(mock, capfd, typed, names):
+    """Also where they are typed as they are by default."""
+    assert runHere("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, *typed) == 0
+    assert capfd.readouterr().err == (f"runProducer: without -l this means nothing: {names}\n" if names else "")
+
+
+def test_flagsThatMeanNothingWithoutALoopInAProcessOfItsOwn(mock):
+    ended = run("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-e", 1000)
+    assert (ended.returncode, ended.stderr) == (0, "runProducer: without -l this means nothing: -e\n")
+
+
+@pytest.mark.parametrize("typed, group", [
+    (["-X", "group.id=theirs"], "theirs"), (["-F", "{file}"], "theirs"), (["-X", "group.id=theirs", "--group", "ours"], "ours"),
+    (["-g", "consumer-1", "-F", "{file}"], "consumer-1"), ([], "consumer-1")])
+def test_whichGroup(faultyMock, file, typed, group):
+    """The one that was typed."""
+    path = file("group.id=theirs\n")
+    faultyMock.publish("topic", "one", partition=0)
+    words = [word.format(file=path) for word in typed]
+    ended = run("runConsumer", "-t", "topic", "-b", faultyMock.bootstrap, "-e", 1, *words)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert {name for name in ("ours", "theirs", "consumer-1") if faultyMock.stored("topic", name) == 1} == {group}
+
+
 SECRET = "hunter2"
 WITH_SECRET = [f"sasl.password {SECRET}", f"sasl.password:{SECRET}", SECRET, f"sasl.passwrod={SECRET}", f"Sasl.Password={SECRET}",
                f"bootstrap.servers=user:{SECRET}@host:1", f"sasl.password:{SECRET}=x",

@@ -1,9 +1,12 @@
 """Somebody's own generate(): main(generate=...) publishes the pairs of a key and a text that it returns."""
+import functools
+import json
 import random
 import re
 import sys
 
 import pytest
+import yaml
 from support.pairs import loopOn
 from support.processes import EXIT, QUESTION, READY, Terminal, complaints, runHere
 
@@ -50,6 +53,61 @@ def test_errorOfAGeneratorEndsTheRun(produce, mock, count, error, text):
     assert re.fullmatch(f"runProducer: {count} produced, {count} delivered, 0 failed: [^\n]*"
                         rf"{re.escape(__file__)}[^\n]*\b{number}\b[^\n]*{type(error).__name__}[^\n]*{text}[^\n]*\n", err)
     assert len(mock.messages(topic)) == count
+
+
+def parse(text):
+    return json.loads(text)
+
+
+def double(match):
+    return int(match[0]) * 2 + "x"
+
+
+def scan(text):
+    return yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("make, culprit, error", [
+    (functools.partial(parse, "x"), parse, "JSONDecodeError: Expecting value"),  # in the standard library
+    (functools.partial(re.sub, "[0-9]", double, "7"), double, "TypeError: unsupported operand"),  # called by it
+    (functools.partial(scan, "{"), scan, "ParserError: while parsing a flow node")])  # in an installed package
+def test_errorNamesTheInnermostLineOfOnesOwnCode(produce, mock, make, culprit, error):
+    status, _, err = produce(mock.topic(), mock, lambda: (1, make()))
+    place = f"{__file__}, line {culprit.__code__.co_firstlineno + 1}"
+    assert status == 1
+    assert err.startswith(f"runProducer: 0 produced, 0 delivered, 0 failed: {place}: {error}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("returned, error", [
+    ((1, b"bytes"), "AttributeError: "), ((1, None), "AttributeError: "), ((1, 2, 3), "ValueError: "), ((1,), "ValueError: "),
+    (None, "TypeError: "), (7, "TypeError: "), ((1, "\udcff"), "UnicodeEncodeError: ")], ids=ascii)
+def test_whatIsNoKeyAndText(produce, mock, returned, error):
+    topic = mock.topic()
+    status, _, err = produce(topic, mock, iter([(1, "one"), returned]).__next__)
+    assert status == 1 and mock.values(topic) == ["one"]
+    assert err.startswith(f"runProducer: 1 produced, 1 delivered, 0 failed: generate(): {error}")
+    assert err.endswith(": it has to return a key and a text\n") and err.count("\n") == 1
+
+
+def test_keys(produce, mock):
+    """None is no key. All else is its text."""
+    topic, keys = mock.topic(), [None, "", "None", 7, "z\u00fcrich"]
+    status, _, err = produce(topic, mock, ((key, str(number)) for number, key in enumerate(keys)).__next__)
+    assert (status, err) == (0, "")
+    messages = sorted(mock.messages(topic), key=lambda message: message.value())
+    assert [message.key() for message in messages] == [None, b"", b"None", b"7", "z\u00fcrich".encode()]
+
+
+@pytest.mark.parametrize("flags", [["--seed", 7], []])
+def test_seedIsThatOfTheModuleRandom(produce, mock, flags):
+    """So one's own generate() may draw from it. Without --seed what it has seeded itself stays."""
+    def draw():
+        topic = mock.topic()
+        random.seed(7 if not flags else None)
+        assert produce(topic, mock, lambda: (1, str(random.random())), "-e", 5, *flags)[0] == 0
+        return mock.values(topic)
+    seeded = random.Random(7)
+    assert draw() == draw() == [str(seeded.random()) for _ in range(5)]
 
 
 def texts(sizes):

@@ -1,6 +1,5 @@
 """Stopping: what a signal leaves time for, what is said at the end, and the exit status."""
 import contextlib
-import importlib
 import os
 import re
 import signal
@@ -161,20 +160,3 @@ def test_signalsThatAreIgnoredFromTheStart(mock, script, ignored):
     assert len(complaints(process.err)) == (script == "runProducer"), process.err
     assert all(re.fullmatch(r"runProducer: (\d+) produced, \1 delivered, 0 failed: stopped by SIGTERM\n", line)
                for line in complaints(process.err))
-
-
-@pytest.mark.parametrize("script, arguments", [
-    ("runProducer", ["-l", "-e", 5, "-m", 0, "-x", 0]), ("runProducer", ["-e", "x"]), ("runConsumer", ["-e", 1]), ("runConsumer", ["-e", "x"])])
-def test_handlersOfOurCallerAreGivenBack(mock, script, arguments):
-    """main() may be called by somebody's own program, which goes on."""
-    topic = mock.topic()
-    mock.publish(topic, "one")
-    handlers = {number: lambda *_: None for number in SIGNALS}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        group = ["-g", topic] if script == "runConsumer" else []
-        importlib.import_module(script).main(["-t", topic, "-b", mock.bootstrap, *group, *map(str, arguments)])
-        assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
