@@ -144,6 +144,16 @@ def test_flagsThatMeanNothingWithoutALoop(mock, capfd, typed, names):
     assert capfd.readouterr().err == (f"runProducer: without -l this means nothing: {names}\n" if names else "")
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_fileThatCanBeReadOnce(mock, tmp_path, script):
+    """Such as a pipe from where passwords are kept. Nobody opens it a second time."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with Process(script, "-t", mock.topic(), "-F", path) as process:
+        path.write_text(f"bootstrap.servers={mock.bootstrap}\n")
+        process.until(f"Bootstrap servers: {mock.bootstrap}\n")
+
+
 def test_flagsThatMeanNothingWithoutALoopInAProcessOfItsOwn(mock):
     ended = run("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-e", 1000)
     assert (ended.returncode, ended.stderr) == (0, "runProducer: without -l this means nothing: -e\n")

@@ -4,6 +4,7 @@ import re
 import select
 import shlex
 import signal
+import subprocess
 import sys
 from collections import Counter
 
@@ -126,3 +127,18 @@ def test_answerThatIsNotUtf8(mock):
     os.write(child.child_fd, b"\xff\xfe\n")
     child.converse((QUESTION, "N"), (EXIT, ""))
     assert "Traceback" not in child.read() and child.wait() == 0
+
+
+def test_secondSignalWhileSomebodyReadsAllTheTime(mock):
+    """Several at once: the signal has to meet a line that is being written."""
+    readers = [subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) for _ in range(4)]
+    producers = [Process(*endless(mock, "runProducer", mock.topic()), stdout=reader.stdin) for reader in readers]
+    for reader, producer in zip(readers, producers):
+        reader.stdin.close()  # the producer has it
+        waitFor(lambda: mock.count(producer.args[producer.args.index("-t") + 1]), "events", LIMIT)  # noqa: B023
+    while running := [producer for producer in producers if producer.poll() is None]:
+        for producer in running:
+            producer.send_signal(signal.SIGINT)
+    for reader, producer in zip(readers, producers):
+        assert reader.wait(LIMIT) == 0 and producer.end() in (1, 130)
+        assert "failed: stopped by SIGINT" in producer.err[-1] and "standard output" not in producer.err[-1], producer.err

@@ -1,0 +1,95 @@
+"""The questions: which answers are taken, and when the last one is asked, only printed, or left out."""
+import signal
+
+import pexpect
+import pytest
+from confluent_kafka import KafkaError
+from support.kafka import waitFor
+from support.mockCluster import OFFSET_COMMIT
+from support.pairs import loopOn
+from support.processes import EXIT, LIMIT, QUESTION, READY, Process, Terminal, consumerOf, events
+
+LAST = "Press the enter key to exit the consume application."
+AGAIN = "the events shown last may be shown again by the next start"
+LATE = "-X", "auto.commit.interval.ms=60000"  # nothing is committed before the end
+
+
+def test_smallLettersAndSpaces(mock):
+    topic = mock.topic()
+    child = Terminal("runProducer", "-t", topic, "-b", mock.bootstrap)
+    child.converse((READY, ""), (QUESTION, "y"), (QUESTION, " Y "), (QUESTION, "yes"), (QUESTION, " n"), (EXIT, ""))
+    assert child.lines()[-1] == EXIT and len(events(child.session.getvalue())) == 2 == mock.count(topic)
+
+
+def shownInATerminal(ground, *arguments):
+    """Return a consumer in a terminal that has shown the one event there is."""
+    ground.publish("topic", "one", partition=0)
+    child = Terminal(*consumerOf(ground, "topic", *arguments))
+    child.converse((READY, ""))
+    child.expect_exact("Received message: one")
+    return child
+
+
+def test_lastQuestionOfAConsumer(faultyMock):
+    """It is asked after Ctrl-C, also where the broker is gone. As nothing is to be committed, no time passes."""
+    child = shownInATerminal(faultyMock)
+    waitFor(lambda: faultyMock.stored("topic", "topic") == 1, "its offset", LIMIT)
+    faultyMock.cluster.down(1)
+    child.expect_exact("the broker is gone")
+    child.sendintr()
+    child.expect_exact(LAST)
+    child.expect(pexpect.TIMEOUT, timeout=1)  # it waits for its answer: there was no deadline
+    child.sendline()
+    child.read()
+    assert child.wait() == 0 and AGAIN not in child.session.getvalue()
+
+
+@pytest.mark.parametrize("fault, stop", [("gone", "Ctrl-C"), ("refusal", "Ctrl-C"), ("refusal", "-e")])
+def test_lastQuestionAtTheDeadline(faultyMock, fault, stop):
+    """It is only printed: what was shown could not be committed in 4 s."""
+    if fault == "refusal":
+        faultyMock.cluster.refuse(OFFSET_COMMIT, KafkaError.REQUEST_TIMED_OUT)
+    child = shownInATerminal(faultyMock, *LATE, "-e", int(stop == "-e"))
+    if fault == "gone":
+        faultyMock.cluster.down(1)
+        child.expect_exact("the broker is gone")
+    if stop == "Ctrl-C":
+        child.sendintr()
+    lines = child.read().replace("\r", "").replace("^C", "").split("\n")
+    assert child.wait() == 0 and lines.count(LAST) == 1
+    assert [line.endswith(AGAIN) for line in lines if line.startswith("runConsumer: ")] == [True]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_noLastQuestionOfAConsumerThatIsEnded(faultyMock, number):
+    child = shownInATerminal(faultyMock)
+    child.kill(number)
+    assert LAST not in child.read() and child.wait() == 128 + number
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_noLastQuestionOfALoopThatIsEnded(mock, number):
+    child = Terminal(*loopOn(mock, mock.topic()))
+    child.converse((READY, ""))
+    child.expect_exact("Message produced")
+    child.kill(number)
+    assert EXIT not in child.read() and child.wait() == 128 + number
+
+
+@pytest.mark.parametrize("milliseconds, again", [(2500, False), (8000, False), (3000, True)])
+def test_timeThatTheWayOutLeaves(faultyMock, milliseconds, again):
+    """The first Ctrl-C leaves 4 s for the last commit, a second one none."""
+    with Process(*consumerOf(faultyMock, "topic", *LATE)) as consumer:
+        for number in "12":
+            faultyMock.publish("topic", number, partition=0)
+            consumer.until(f"Received message: {number}")
+        faultyMock.cluster.linger(OFFSET_COMMIT, milliseconds)
+        consumer.send_signal(signal.SIGINT)
+        while again and consumer.poll() is None:
+            consumer.send_signal(signal.SIGINT)
+        assert consumer.end() == 0
+    assert consumer.out[-1] == LAST + "\n" and consumer.out.count(LAST + "\n") == 1
+    if again or milliseconds > 4000:
+        assert [line.endswith(f"{AGAIN}\n") for line in consumer.err] == [True], consumer.err
+    else:
+        assert consumer.err == [] and faultyMock.stored("topic", "topic") == 2
