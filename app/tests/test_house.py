@@ -70,3 +70,10 @@ def test_aModuleElsewhereTakesNoPlaceOfOurs(mock, tmp_path, name):
 def test_linterHasNothingToSay():
     ended = run(sys.executable, "-m", "ruff", "check", "--no-cache", *(f"{room}.py" for room in ROOMS), "tests", "benchmark")
     assert ended.returncode == 0, ended.stdout
+
+
+def test_oldestPythonOfThePages():
+    """By what the code uses of the language and of the standard library."""
+    assert "Python 3.9 to " in (APP.parent / "README.md").read_text()
+    ended = run(sys.executable, "-c", "import vermin; vermin.main()", "--no-tips", "--violations", "-t=3.9-", *(f"{room}.py" for room in ROOMS))
+    assert ended.returncode == 0, ended.stdout
