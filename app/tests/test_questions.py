@@ -61,10 +61,15 @@ def test_lastQuestionAtTheDeadline(faultyMock, fault, stop):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_noLastQuestionOfAConsumerThatIsEnded(faultyMock, number):
+@pytest.mark.parametrize("commits", [True, False])
+def test_noLastQuestionOfAConsumerThatIsEnded(faultyMock, number, commits):
+    """Neither at once nor at the deadline."""
+    if not commits:
+        faultyMock.cluster.refuse(OFFSET_COMMIT, KafkaError.REQUEST_TIMED_OUT)
     child = shownInATerminal(faultyMock)
     child.kill(number)
-    assert LAST not in child.read() and child.wait() == 128 + number
+    text = child.read()
+    assert LAST not in text and (AGAIN in text) != commits and child.wait() == 128 + number
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,13 +3,13 @@ import contextlib
 import ctypes
 import http.server
 import signal
-import socket
 import subprocess
 import threading
 
 import pytest
 from support.kafka import freePort
 from support.processes import LIMIT, NOT_SET, Process, environment, run
+from support.servers import garbage, hangUp, mute, serve
 
 CLONE_NEWUTS = 0x04000000  # of Linux: a host name of one's own
 SCRIPTS = ["runProducer", "runConsumer"]
@@ -66,37 +66,6 @@ def test_hostNameThatIsNotUtf8(mock, script):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-held = []  # connections that stay open
-
-
-@contextlib.contextmanager
-def server(answer):
-    """Serve TCP on loopback with a function of a connection, and yield HOST:PORT."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve():
-        with contextlib.suppress(OSError):
-            while True:
-                connection = listener.accept()[0]
-                threading.Thread(target=answer, args=(connection,), daemon=True).start()
-    threading.Thread(target=serve, daemon=True).start()
-    yield "127.0.0.1:%d" % listener.getsockname()[1]
-    listener.close()
-
-
-def mute(connection):
-    held.append(connection)
-
-
-def hangUp(connection):
-    connection.close()
-
-
-def garbage(connection):
-    with contextlib.suppress(OSError):
-        connection.sendall(b"\x00\x00\x00\x04garbage" * 10)
-
-
 @pytest.fixture(scope="module")
 def tries():
     """Both scripts against all that is no broker, at once, because each tries for ten seconds."""
@@ -107,7 +76,7 @@ def tries():
         threading.Thread(target=page.serve_forever, daemon=True).start()
         addresses = {"closed": f"127.0.0.1:{freePort()}", "unresolvable": "nowhere.invalid:9092",
                      "http": f"127.0.0.1:{page.server_port}",
-                     **{kind.__name__: stack.enter_context(server(kind)) for kind in (mute, hangUp, garbage)}}
+                     **{kind.__name__: stack.enter_context(serve(kind)) for kind in (mute, hangUp, garbage)}}
         yield {(script, kind): (stack.enter_context(Process(script, "-t", "t", "-b", address)), address)
                for script in SCRIPTS for kind, address in addresses.items()}
 
@@ -151,7 +120,7 @@ def test_advertisedAddressWhereNobodyIs(script, address, elsewhere):
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopWhileConnecting(script, number):
-    with server(mute) as address, Process(script, "-t", "t", "-b", address) as process:
+    with serve(mute) as address, Process(script, "-t", "t", "-b", address) as process:
         process.until("Bootstrap servers")
         process.send_signal(number)
         assert process.end() == (0 if (script, number) == ("runConsumer", signal.SIGINT) else 128 + number)

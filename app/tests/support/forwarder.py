@@ -8,19 +8,35 @@ class Forwarder:
     """A TCP port that leads to another one, which may change, as may the most bytes that get through at once."""
 
     def __init__(self, port):
-        self.target, self.listener, self.most = port, socket.create_server(("127.0.0.1", 0)), 65536
-        self.bootstrap = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.target, self.most, self.ends = port, 65536, []
+        self.port = 0
+        self.open()
 
-    def accept(self):
+    def open(self):
+        """Take connections, at the same port as before."""
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self.listener.getsockname()[1]
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        threading.Thread(target=self.accept, args=(self.listener,), daemon=True).start()
+
+    def close(self):
+        """End all connections, and refuse new ones."""
+        for end in [self.listener, *self.ends]:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.ends = []
+
+    def accept(self, listener):
         with contextlib.suppress(OSError):
             while True:
-                near = self.listener.accept()[0]
+                near = listener.accept()[0]
                 try:
                     far = socket.create_connection(("127.0.0.1", self.target))
                 except OSError:
                     near.close()
                     continue
+                self.ends += [near, far]
                 for ends in ((near, far), (far, near)):
                     threading.Thread(target=self.copy, args=ends, daemon=True).start()
 

@@ -1,0 +1,72 @@
+"""The reason of an outage: the latest one that is known, each told once, also of a part of the brokers."""
+import re
+import signal
+
+import pytest
+from support.forwarder import Forwarder
+from support.kafka import waitFor
+from support.pairs import goOn, loopOn, pair
+from support.processes import LIMIT, Process
+from support.servers import garbage, serve
+
+GONE, SILENT = "the broker is gone: ", "nothing is acknowledged: "
+
+
+def told(process, words):
+    """Return the lines of a process that begin so."""
+    return [line for line in process.err if line.split(": ", 1)[1].startswith(words)]
+
+
+def giveUp(producer):
+    """End a producer whose broker is away, and return its last line."""
+    producer.send_signal(signal.SIGINT)
+    producer.until("acknowledgements; Ctrl-C gives up")
+    producer.send_signal(signal.SIGINT)
+    assert producer.end() == 1
+    return producer.err[-1]
+
+
+@pytest.mark.parametrize("trouble, words", [(garbage, "Invalid response")])
+def test_anotherReason(faultyMock, trouble, words):
+    """Such as that of a broker that comes back with another certificate."""
+    with pair(faultyMock, "topic") as (producer, consumer):
+        faultyMock.cluster.down(1)
+        for process in producer, consumer:
+            process.until("Connection refused")
+        with serve(trouble, int(faultyMock.bootstrap.split(":")[1])):
+            for process in producer, consumer:
+                waitFor(lambda: len(told(process, GONE)) > 1, "another reason", LIMIT)  # noqa: B023
+            last = giveUp(producer)
+    for process in producer, consumer:
+        first, second, *_ = told(process, GONE)
+        assert "Connection refused" in first and words in second
+    assert re.search(f"failed: stopped by SIGINT; {GONE}.*{words}", last) and "refused" not in last, last
+
+
+def test_oneReasonIsToldOnce(faultyMock):
+    """However often the library repeats it."""
+    with pair(faultyMock, "topic") as (producer, consumer):
+        faultyMock.cluster.down(1)
+        for process in producer, consumer:
+            process.until(GONE)
+        producer.outlast(5)
+        assert [len(told(process, GONE)) for process in (producer, consumer)] == [1, 1], (producer.err, consumer.err)
+
+
+def test_brokerOfThreeThatHoldsUpTheOthers(mockCluster):
+    """The queue is full of events for it. The others still say where it should be."""
+    mockCluster.topic("topic", replicas=3)
+    forwarder = Forwarder(int(mockCluster.bootstrap.split(",")[0].split(":")[1]))
+    mockCluster.advertise(*forwarder.bootstrap.split(":"))
+    with Process(*loopOn(mockCluster, "topic", "-X", "queue.buffering.max.messages=100")) as producer:
+        producer.until("Message produced")
+        for number in 1, 2:
+            forwarder.close()
+            waitFor(lambda: len(told(producer, SILENT)) == number, "what is said of it", LIMIT)  # noqa: B023
+            if number == 1:
+                forwarder.open()
+                producer.until("acknowledged again after")
+                goOn(producer)
+        last = giveUp(producer)
+    assert all("Connection refused" in line for line in [*told(producer, SILENT), last]), producer.err
+    assert re.search(f"[1-9][0-9]* failed: stopped by SIGINT; {SILENT}", last)
