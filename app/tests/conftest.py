@@ -107,7 +107,7 @@ def kafka(folder):
 @pytest.fixture(scope="session")
 def faultyKafka(folder):
     """Apache Kafka, whose broker may be stopped and started."""
-    with apache(ApacheKafka(folder / "faulty")) as ground:
+    with apache(ApacheKafka(folder / "faulty", broker_session_timeout_ms=6000)) as ground:
         yield ground
 
 
@@ -133,14 +133,14 @@ def elsewhere(folder):
 @pytest.fixture(scope="session")
 def kafka4(folder):
     """Apache Kafka 4."""
-    with apache(ApacheKafka(folder / "kafka4", release=RELEASE4, broker_session_timeout_ms=9000)) as ground:
+    with apache(ApacheKafka(folder / "kafka4", release=RELEASE4)) as ground:
         yield ground
 
 
 @pytest.fixture(scope="session")
 def threeBrokersOfSession(folder):
     """Apache Kafka with three brokers, which hold each topic three times."""
-    with apache(ApacheKafka(folder / "three", brokers=3)) as ground:
+    with apache(ApacheKafka(folder / "three", brokers=3, broker_session_timeout_ms=6000)) as ground:
         yield ground
 
 

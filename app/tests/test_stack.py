@@ -9,7 +9,8 @@ import pytest
 import yaml
 from confluent_kafka.admin import ConfigResource
 from support.kafka import waitFor
-from support.processes import APP, EXIT, LIMIT, READY, Process, events, finished, matches, run
+from support.pairs import pair, reconcile
+from support.processes import APP, EXIT, LIMIT, READY, Process, complaints, events, finished, matches, run
 from support.stack import CHECKED, COMPOSE, DOCKERFILE, SERVICES, docker, done
 
 SERVER = "Bootstrap servers: broker:29092"
@@ -155,11 +156,18 @@ def test_stopOfTheStackUnderTheScripts(stack):
     finally:
         stack.compose("start")
     waitFor(stack.whole, "the stack to be whole again", LIMIT)
-    assert (count, consumer.err, len(producer.err)) == (stack.count(), [], 1)
+    assert (count, complaints(consumer.err), len(producer.err)) == (stack.count(), [], 1)
     shown = consumer.shown()
     if len(shown) < count:  # what was published while the consumer left
         shown += events(stack.execute(*LISTEN, "-e", str(count - len(shown)), "--timeout", "60").stdout)
     assert sorted(shown) == sorted(stack.ground.values("gameplay"))
+
+
+def test_brokerRestartedUnderAPair(stack):
+    topic = stack.ground.topic()
+    with pair(stack.ground, topic) as processes:
+        stack.compose("restart", "broker")
+        reconcile(stack.ground, topic, *processes)
 
 
 @pytest.mark.parametrize("options", [[], ["--init"]], ids=["plain", "init"])

@@ -193,8 +193,7 @@ class ApacheKafka:
                 "num.partitions": 4, "offsets.topic.num.partitions": 4, "transaction.state.log.num.partitions": 4,
                 "group.initial.rebalance.delay.ms": 0, "auto.create.topics.enable": "true",
                 "auto.leader.rebalance.enable": "false",  # nothing moves that a test does not move
-                # How soon a broker that hangs is left, and one that was killed may come back. 9000 by default.
-                "broker.session.timeout.ms": 6000, "broker.heartbeat.interval.ms": 500, **replicas, **least,
+                "broker.heartbeat.interval.ms": 500, **replicas, **least,
                 **{key.replace("_", "."): value for key, value in properties.items()}})
 
     @property

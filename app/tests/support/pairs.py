@@ -1,12 +1,23 @@
 """A producer and a consumer that run side by side: all that one shows, the broker has and the other shows, once."""
 import contextlib
 import datetime
+import itertools
 import json
 import signal
 from collections import Counter
 
 from support.kafka import waitFor
 from support.processes import LIMIT, Process, byPlayer, consumerOf, events, finished
+
+# What is said of an outage.
+GONE, BACK = "the broker is gone", "the broker is back after"
+MUTE, HEARD = "nothing is acknowledged", "acknowledged again after"
+
+
+def said(process):
+    """Return what a process has said of outages, without the numbers and the reasons, of which one may have several."""
+    lines = [words for line in process.err for words in (GONE, BACK, MUTE, HEARD) if f": {words}" in line]
+    return [words for words, _ in itertools.groupby(lines)]
 
 
 def loopOn(ground, topic, *arguments):
@@ -20,12 +31,15 @@ def utc():
 
 
 @contextlib.contextmanager
-def pair(ground, topic):
-    """Run an endless producer and a consumer, both of which have shown something."""
-    with Process(*loopOn(ground, topic)) as producer, Process(*consumerOf(ground, topic)) as consumer:
+def pair(ground, topic, *arguments, consumers=1):
+    """Run an endless producer and consumers, all of which have shown something. arguments: of each consumer."""
+    with contextlib.ExitStack() as stack:
+        producer = stack.enter_context(Process(*loopOn(ground, topic)))
+        others = [stack.enter_context(Process(*consumerOf(ground, topic, *arguments))) for _ in range(consumers)]
         producer.until("Message produced")
-        consumer.until("Received message")
-        yield producer, consumer
+        for consumer in others:
+            consumer.until("Received message")
+        yield producer, *others
 
 
 def goOn(*processes, within=LIMIT):
@@ -46,8 +60,13 @@ def goOn(*processes, within=LIMIT):
     assert silent() == [], silent()
 
 
-def reconcile(ground, topic, producer, *consumers):
-    """End them, and require all that was shown and stored to be the same, each event once."""
+def reconcile(ground, topic, producer, *consumers, once=True):
+    """Let them go on and end them. Require all that was shown and stored to be the same, each event once.
+
+    once: not only by each of the consumers, but by all of them.
+    """
+    for _ in range(2):  # after the first time, what an outage has held back is gone, too
+        goOn(producer, *consumers)
     producer.send_signal(signal.SIGINT)
     assert producer.end() == 130, producer.err
     count = finished(producer.out)
@@ -63,7 +82,9 @@ def reconcile(ground, topic, producer, *consumers):
         found = ground.values(topic)
         return found if len(found) >= count else None
     shown, stored = producer.shown(), waitFor(values, "all of the topic", LIMIT)
-    assert len(shown) == count and Counter(shown) == Counter(stored) == Counter(received())
+    assert len(shown) == count and Counter(shown) == Counter(stored) and set(shown) == set(received())
     assert byPlayer(shown) == byPlayer(stored)
+    for each in [received()] if once else [consumer.shown() for consumer in consumers]:
+        assert not Counter(each) - Counter(shown)
     if len(consumers) == 1:
         assert byPlayer(shown) == byPlayer(received())
