@@ -44,11 +44,15 @@ def serverOf(item):
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups next
 def pytest_collection_modifyitems(items):
-    """Mark as quick what needs no server. Run the tests of a server first, one after the other."""
+    """Mark as quick what needs no server. Run the tests of a server first, one after the other, then those that wait long."""
     for item in items:
         server = serverOf(item)
         item.add_marker(pytest.mark.xdist_group(server) if server else pytest.mark.quick)
-    items.sort(key=lambda item: SERVERS.index(serverOf(item)) if serverOf(item) else len(SERVERS))
+
+    def place(item):
+        server = serverOf(item)
+        return SERVERS.index(server) if server else len(SERVERS), item.get_closest_marker("waits") is None
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -107,12 +107,14 @@ def test_timeoutCountsFromTheAnswerOfTheGroup(faultyMock, milliseconds, said):
     assert ended.stderr.startswith(said) and ended.stderr.count("\n") == bool(said)
 
 
+@pytest.mark.waits
 def test_groupThatGivesNothingForAMinute(faultyMock):
     faultyMock.cluster.hesitate(1000000)
     ended = run(*consumerOf(faultyMock, "topic", "--timeout", 1))
     assert ended.returncode == 1 and ended.stderr.splitlines()[-1] == "runConsumer: no partitions from group topic in 60 s"
 
 
+@pytest.mark.waits
 def test_tooFewWhileTheGroupIsAway(faultyMock):
     publish(faultyMock, "one", "two")
     with Process(*consumerOf(faultyMock, "topic", "-e", 3, "--timeout", 4)) as process:

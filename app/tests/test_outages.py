@@ -26,15 +26,18 @@ def test_brokerOfThreeAway(mockCluster):
     assert said(producer) == said(consumer) == []
 
 
+@pytest.mark.waits
 def test_slowBrokerIsABroker(faultyMock):
-    faultyMock.cluster.delay(1, 1200)
-    with pair(faultyMock, "topic") as (producer, consumer):
-        for process, status in ((producer, 130), (consumer, 0)):
-            process.send_signal(signal.SIGINT)
-            assert process.end() == status
-    assert said(producer) == said(consumer) == []
+    """Also at the start."""
+    with pair(faultyMock, "topic") as processes:
+        faultyMock.cluster.delay(1, 1200)
+        with Process(*loopOn(faultyMock, "topic", "-e", 5)) as late:
+            goOn(*processes)
+            assert late.end() == 0, late.err
+    assert [said(process) for process in (late, *processes)] == [[], [], []]
 
 
+@pytest.mark.waits
 def test_restIsNoOutage(faultyMock):
     """As after Ctrl-Z and fg."""
     with pair(faultyMock, "topic") as (producer, consumer):
@@ -47,6 +50,7 @@ def test_restIsNoOutage(faultyMock):
     assert said(producer) == said(consumer) == []
 
 
+@pytest.mark.waits
 def test_twoOutages(mockCluster):
     """What is said of the second one is not the reason of the first one."""
     mockCluster.topic("topic", replicas=3)
@@ -77,6 +81,7 @@ def swallow(ground):
     return lambda: setattr(ground.forwarder, "most", 65536)
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("fault", [refuse, swallow])
 def test_brokerThatTakesNothing(faultyMock, fault):
     """It answers all else."""

@@ -81,6 +81,7 @@ def tries():
                for script in SCRIPTS for kind, address in addresses.items()}
 
 
+@pytest.mark.waits
 @pytest.mark.xdist_group("tries")  # so that one worker starts them, and only once
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("kind", ["closed", "unresolvable", "http", "mute", "hangUp", "garbage"])
