@@ -1,8 +1,6 @@
-"""Flags: their defaults, and one clear line for wrong ones, which are found before anything is asked or sent."""
-import importlib
+"""Flags: one clear line for wrong ones, which are found before anything is asked or sent. test_readme.py has their defaults."""
 import os
 import sys
-from unittest.mock import ANY
 
 import pytest
 from support.processes import Process, environment, run, runHere
@@ -10,28 +8,6 @@ from support.processes import Process, environment, run, runHere
 import gameplay
 
 SCRIPTS = ["runProducer", "runConsumer"]
-BOTH = [("-t --topic", ANY, ["t"], "t"), ("-b --bootstrap", None, ["h:1"], "h:1"), ("-F --config", [], [os.devnull], ANY),
-        ("-X --property", [], ["client.id=a"], [("client.id", "a")])]
-TABLE = {  # that of the contract: a flag's names, its default, and a value as it is typed and as it is taken
-    "runProducer": [
-        *BOTH, ("-l --loop", False, [], True), ("-e --events", 10, ["7"], 7), ("-m --min_latency", 500, ["7"], 7),
-        ("-x --max_latency", 1000, ["7"], 7), ("-p -n --print_n_msg", 100, ["7"], 7), ("--seed", None, ["7"], 7),
-        ("--set", [], ["minStake=7"], [("minStake", 7)]), ("--embedded", False, [], True)],
-    "runConsumer": [
-        *BOTH, ("-g --group", None, ["g"], "g"), ("-p --print_n_msg", 1, ["7"], 7), ("-e --events", 0, ["7"], 7),
-        ("--timeout", 0, ["1.5"], 1.5)]}
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_defaults(script):
-    parser = importlib.import_module(script).createParser()
-    longest = {names: names.split("--")[-1] for names, *_ in TABLE[script]}
-    assert vars(parser.parse_args(["-t", "t"])) == {longest[names]: default for names, default, *_ in TABLE[script]}
-    for names, _, typed, taken in TABLE[script]:
-        for name in names.split():
-            assert vars(parser.parse_args(["-t", "t", name, *typed]))[longest[names]] == taken
-
-
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_serverByDefault(script):
     """TLS keeps a Kafka that happens to listen there out of it."""

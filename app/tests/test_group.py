@@ -102,7 +102,7 @@ def test_otherErrorsAreToldOnce(faultyMock):
 def test_timeoutCountsFromTheAnswerOfTheGroup(faultyMock, milliseconds, said):
     faultyMock.cluster.hesitate(milliseconds)
     publish(faultyMock, *map(str, range(20)))
-    ended = run(*consumerOf(faultyMock, "topic", "--timeout", 1))
+    ended = run(*consumerOf(faultyMock, "topic", "--timeout", 1.5))
     assert (ended.returncode, len(events(ended.stdout))) == (0, 20)
     assert ended.stderr.startswith(said) and ended.stderr.count("\n") == bool(said)
 

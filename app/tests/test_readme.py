@@ -161,14 +161,20 @@ def test_stepByStepWithoutTheStack(mock, listen, single, loop):
         child.sendline()
 
     topic = mock.topic()
-    check(begin(listen), listen, "Press Ctrl-C to exit.")
+    consumer = begin(listen)
+    check(consumer, listen, "Press Ctrl-C to exit.")
     child = begin(single)
     for answer in ("Y", "N"):
         child.expect_exact(QUESTION)
         child.sendline(answer)
     check(child, single)
     check(begin(loop), loop)
-    assert mock.count(topic) == 101
+    for _ in range(101):
+        consumer.expect_exact("Received message: ")
+    consumer.expect_exact("\n")
+    consumer.sendintr()
+    consumer.converse(("Press the enter key to exit the consume application.", ""))
+    assert byPlayer(events("\n".join(consumer.lines()))) == byPlayer(mock.values(topic))
 
 
 def short(lines, producer):
