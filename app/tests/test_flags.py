@@ -24,7 +24,8 @@ WRONG = [
         ["-e", "1e3"], ["-e", str(2 ** 63)], ["-X", "foo"], ["-X", "=x"], ["-X", "foo=bar"], ["-X", "bootstrap.servers=,"],
         ["-X", "linger.ms=x"], ["-X", "stats_cb=x"], ["-X", "client.id=\udcff"], ["-X", "security.protocol=x"],
         ["-F", "/nowhere"], ["-F", "/"], ["-F", sys.executable], ["-F", "/dev/zero"], ["--unknown"], ["extra"], ["-t"]))]
-PRODUCER = [["-l", "-m", "-1"], ["-m", "50", "-x", "10"], ["-m", "2000"], ["-x", "x"], ["--seed", "x"], ["--seed", "9" * 5000],
+PRODUCER = [*([flag, "0.0000001"] for flag in ("-m", "-x")), ["-m", "."], ["-m", "1e3"], ["-x", "-0.5"], ["-m", "0.3", "-x", "0.2"],
+            ["-m", "5."], ["-e", "0.5"], ["-m", "nan"], ["-l", "-m", "-1"], ["-m", "50", "-x", "10"], ["-m", "2000"], ["-x", "x"], ["--seed", "x"], ["--seed", "9" * 5000],
             ["--embedded", "-b", "h:1"], ["-X", "acks=1"], ["-n", "0"], ["-X", "transactional.id=x"],
             ["-X", "queue.buffering.max.messages=1.5"], ["-X", "acks=0"],
             ["-X", "enable.idempotence=false", "-X", "request.required.acks=0"], ["--set", "x=1"]]
