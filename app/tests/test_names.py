@@ -1,0 +1,77 @@
+"""A name server that takes long, as where the first one is dead: the look-up of the server's name gets more time."""
+import contextlib
+import ctypes
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+from support.kafka import waitFor
+from support.processes import LIMIT, Process, complaints
+
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000  # of Linux: mounts of one's own
+A_RECORD, IN = 1, 1  # of the domain name system
+
+
+def answer(question):
+    """Return the answer to a question for an address: 127.0.0.1, and no IPv6 address."""
+    end = question.index(b"\0", 12) + 5
+    kind = struct.unpack("!H", question[end - 4:end - 2])[0]
+    record = struct.pack("!HHHLH", 0xc00c, A_RECORD, IN, 60, 4) + bytes([127, 0, 0, 1]) if kind == A_RECORD else b""
+    return question[:2] + struct.pack("!HHHHH", 0x8180, 1, bool(record), 0, 0) + question[12:end] + record
+
+
+@pytest.fixture
+def nameServer(tmp_path):
+    """Return a function that starts a name server, and returns what gives a process that one and no other.
+
+    It takes so many seconds for each answer.
+    """
+    with contextlib.ExitStack() as stack:
+        def start(number, seconds):
+            address = f"127.0.0.{number}"
+            server = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            try:
+                server.bind((address, 53))
+            except OSError as error:
+                pytest.skip(f"no name server at {address}: {error}")
+
+            def reply(question, client):
+                time.sleep(seconds)
+                with contextlib.suppress(OSError):
+                    server.sendto(answer(question), client)
+
+            def serve():
+                with contextlib.suppress(OSError):
+                    while True:
+                        threading.Thread(target=reply, args=server.recvfrom(512), daemon=True).start()
+            threading.Thread(target=serve, daemon=True).start()
+            path = tmp_path / f"resolv-{number}.conf"
+            path.write_text(f"nameserver {address}\noptions timeout:15\n")
+
+            def use():
+                libc = ctypes.CDLL(None)
+                own = libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+                assert not own and not libc.mount(str(path).encode(), b"/etc/resolv.conf", None, MS_BIND, None)
+            return use
+        yield start
+
+
+def test_slowNameServer(mock, nameServer):
+    """Two look-ups of 6 s each are waited for, and one that never ends for 20 s. All side by side, because it takes long."""
+    topic, port = mock.topic(), mock.bootstrap.split(":")[1]
+    mock.publish(topic, "one")
+    scripts = ("runProducer", "-l", "-e", 1), ("runConsumer", "-g", topic, "-e", 1)
+    try:
+        slow, never = ([Process(script, "-t", topic, "-b", f"slow.test:{port}", *more, preexec_fn=use) for script, *more in scripts]
+                       for use in (nameServer(77, 6), nameServer(78, 10 * LIMIT)))
+    except subprocess.SubprocessError:
+        pytest.skip("only root on Linux can give a process a name server of its own")
+    for process in slow:
+        assert (process.end(), complaints(process.err)) == (0, [])
+    for process in never:  # 12 s or more later
+        waitFor(lambda: process.err, "its words", 30)  # noqa: B023
+        assert process.end() == 1
+        assert process.err[0].endswith(f": no Kafka broker at slow.test:{port}: the look-up of its name takes long\n"), process.err
