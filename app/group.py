@@ -35,14 +35,14 @@ class Group:
         self.joinedAt = 0         # by time.monotonic()
         self.silenceTold = False  # whether the user knows that the group has not answered
         self.answeredAt = None    # when it first gave us partitions; none is an answer, too
-        self.partitions = 0       # how many the topic has
+        self.partitions = None    # how many the topic has, None while that is not known
         self.share = None         # our share as the user knows it, None for the whole topic
         self.shareDueAt = math.inf  # when to tell the user of our share, inf for nothing to tell
 
     def begin(self, client):
         """Take a client that joins. What a former one has shown still counts."""
         self.client, self.joinedAt = client, time.monotonic()
-        self.ours, self.committing = set(), False
+        self.ours, self.committing, self.shareDueAt = set(), False, math.inf
 
     def onAssign(self, client, partitions):
         """Begin where the group says, or after what was shown since and could not be committed."""

@@ -41,6 +41,29 @@ def test_share(kafka, partitions, share):
     assert stays.err == whole and leaves.err in ([], [rest], whole)
 
 
+def test_shareOfNothing(faultyMock):
+    """More consumers than partitions."""
+    faultyMock.cluster.topic("one", 1)
+    rest = "runConsumer: 0 of 1 partitions: other consumers of group one have the rest\n"
+    with Process(*consumerOf(faultyMock, "one", *SHORT)) as one, Process(*consumerOf(faultyMock, "one", *SHORT)) as other:
+        waitFor(lambda: rest in [*one.err, *other.err], "the one that has nothing", LIMIT)
+    assert not any("deleted" in line for line in [*one.err, *other.err])
+
+
+def test_deletedTopic(kafka4):
+    """Under Kafka 4's protocol the group takes its partitions away."""
+    topic = kafka4.topic()
+    kafka4.publish(topic, "one")
+    with Process(*consumerOf(kafka4, topic, "-X", "group.protocol=consumer")) as consumer:
+        consumer.until("Received message: one")
+        kafka4.admin.delete_topics([topic])[topic].result(LIMIT)
+        consumer.until("was deleted")
+        consumer.send_signal(signal.SIGINT)
+        assert consumer.end() == 0
+    told = [line for line in consumer.err if "partitions" in line]
+    assert told == [f"runConsumer: topic {topic} has no partitions: it was deleted\n"], consumer.err
+
+
 @pytest.mark.parametrize("error", ["UNKNOWN_MEMBER_ID", "ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS"])
 def test_outcastGoesOnAfterWhatItHasShown(faultyMock, error):
     """Also where the group could not store that."""
