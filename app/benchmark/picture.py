@@ -1,93 +1,74 @@
 """Draws docker/terminals.svg anew: the producer and the consumer side by side, from a real run.
 
-The run is on an Apache Kafka of its own at localhost:9092. Needs java and mvn, as run.py does.
+The run is on an Apache Kafka of its own at localhost:9092. Needs java, mvn and
+app/tests/requirements.txt.
 """
-import argparse
-import os
+import io
 import re
-import subprocess
 import sys
-import textwrap
-import time
+import tempfile
 from pathlib import Path
 
-from broker import startBroker
+from rich.console import Console
 
 APP = Path(__file__).resolve().parents[1]
-PICTURE = APP.parent / "docker" / "terminals.svg"
-PRODUCE = "python runProducer.py -t gameplay -l -e 5 -p 1 --seed 7"
-CONSUME = "python runConsumer.py -t gameplay -e 5"
+sys.path[:0] = [str(APP), str(APP / "tests")]
+from support.faults import describe
+from support.grounds import Ground
+from support.kafka import ApacheKafka, waitFor
+from support.processes import Process, environment
 
-WIDTH, TERMINAL = 800, 396            # of the picture and of a terminal in pixels, as what follows
-COLUMNS, LETTER, LINE = 49, 12.4, 17  # characters in a line, their size, height of a line
-# Dark, with a border: to be seen on a light page and on a dark one.
-CARD, BORDER, PALE, BRIGHT, GREEN = "#161b22", "#6e7681", "#9da7b3", "#f0f6fc", "#56d364"
+PICTURE = APP.parent / "docker" / "terminals.svg"
+PRODUCE = "runProducer.py -t gameplay -l -e 5 -p 1 --seed 7"
+CONSUME = "runConsumer.py -t gameplay -e 5"
+COLUMNS, GAP = 54, 12  # of a terminal in letters, and between the two in pixels
 
 
 def start(command):
     """Start one of our scripts. Without a terminal it waits for no key, and prints the same."""
-    return subprocess.Popen([sys.executable, *command.split()[1:]], cwd=APP, text=True,
-                            env={**os.environ, "BOOTSTRAP_SERVERS": "localhost:9092"},
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    script, *arguments = command.split()
+    env = environment(BOOTSTRAP_SERVERS="localhost:9092")
+    return Process(script.removesuffix(".py"), *arguments, env=env)
 
 
 def runBoth():
     """Return the lines of both terminals, the producer's and the consumer's."""
-    with startBroker(port=9092) as broker:
-        broker.topic("--create", "gameplay")
-        consumer = start(CONSUME)
-        time.sleep(3)  # until it has its partitions, it may show the first events in another order
-        outputs = [each.communicate(timeout=60)[0] for each in (start(PRODUCE), consumer)]
-    produced, consumed = (re.findall("{.*}", output) for output in outputs)
-    if len(produced) != 5 or produced != consumed:
+    with tempfile.TemporaryDirectory() as folder, ApacheKafka(folder, port=9092) as kafka:
+        ground = Ground("apache", kafka.bootstrap, kafka)
+        waitFor(lambda: not ground.admin.list_topics("gameplay").topics["gameplay"].error,
+                "the topic")
+        with start(CONSUME) as consumer:
+            # Before it has its partitions, it might show the first events in another order.
+            waitFor(lambda: any(member.assignment.topic_partitions for member in
+                                describe(ground, "consumer-1").members), "a member of the group")
+            with start(PRODUCE) as producer:
+                ends = producer.end(), consumer.end()
+    if ends != (0, 0) or len(producer.shown()) != 5 or producer.shown() != consumer.shown():
         sys.exit("picture: the five events are not the same on both sides")
-    return [[f"$ {command}", *output.splitlines()]
-            for command, output in zip((PRODUCE, CONSUME), outputs)]
+    return [[f"$ python {command}\n", *process.out]
+            for command, process in ((PRODUCE, producer), (CONSUME, consumer))]
 
 
-def wrap(line):
-    """Return a line in rows. A command breaks only before a flag, an event only after a comma."""
-    if line.startswith("$") or line.endswith("}"):
-        line = re.sub("(?<!,) (?!-)", "\xa0", line)
-    rows = textwrap.wrap(line, COLUMNS, break_on_hyphens=False)
-    return [row.replace("\xa0", " ") for row in rows]
-
-
-def terminal(left, height, title, lines):
-    """Return the elements of a terminal. A line is one text, also where it has several rows."""
-    elements = [f'<rect x="{left + 1}" y="1" width="{TERMINAL - 2}" height="{height - 2}" rx="8" '
-                f'fill="{CARD}" stroke="{BORDER}" stroke-width="2"/>',
-                f'<text x="{left + 14}" y="26" font-weight="bold">{title}</text>']
-    y = 36
+def draw(title, lines):
+    """Return a terminal as a picture, its width and its height."""
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
     for line in lines:
-        spans = []
-        for row in wrap(line):
-            y += LINE
-            spans.append(f'<tspan x="{left + 14}" y="{y}">{row}</tspan>')
-        colour = GREEN if line.startswith("$") else BRIGHT if line.endswith("}") else PALE
-        elements.append('<text font-family="ui-monospace, Menlo, Consolas, monospace" '
-                        f'font-size="{LETTER}" fill="{colour}">{" ".join(spans)}</text>')
-    return elements
-
-
-def draw(produced, consumed):
-    """Return the lines of both terminals as a picture."""
-    height = 50 + LINE * max(len(sum(map(wrap, lines), [])) for lines in (produced, consumed))
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
-        f'viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="15" fill="{BRIGHT}">',
-        *terminal(0, height, "the producer", produced),
-        *terminal(WIDTH - TERMINAL, height, "the consumer", consumed), "</svg>", ""])
+        style = "bold green" if line.startswith("$") else "white" if "{" in line else "bright_black"
+        console.print(line, style=style, end="", highlight=False, markup=False)
+    picture = console.export_svg(title=title, unique_id=title.split()[-1])
+    picture = re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL)  # nothing from elsewhere
+    return picture, *map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', picture).groups())
 
 
 def main():
     """Draw the picture."""
-    argparse.ArgumentParser(description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    try:
-        PICTURE.write_text(draw(*runBoth()))
-    except (OSError, RuntimeError) as error:
-        sys.exit(f"picture: {error}")
+    produced, consumed = runBoth()
+    left, width, height = draw("the producer", produced)
+    right, _, otherHeight = draw("the consumer", consumed)
+    both = [picture.replace("<svg ", f'<svg x="{x}" y="0" width="{width}" height="{tall}" ', 1)
+            for picture, x, tall in ((left, 0, height), (right, width + GAP, otherHeight))]
+    PICTURE.write_text(f'<svg viewBox="0 0 {2 * width + GAP} {max(height, otherHeight)}" '
+                       f'xmlns="http://www.w3.org/2000/svg">\n{"".join(both)}</svg>\n')
 
 
 if __name__ == "__main__":

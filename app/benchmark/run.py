@@ -34,15 +34,23 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from confluent_kafka.admin import AdminClient, NewTopic
+
 APP = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(APP))
+sys.path[:0] = [str(APP), str(APP / "tests")]
 import gameplay
-from broker import startBroker
+from support.kafka import RELEASE, ApacheKafka, java
 
 PRODUCER, CONSUMER = "runProducer.py", "runConsumer.py"
 PERF_TEST = "kafka-producer-perf-test"
 BATCHES = "linger.ms=10", "batch.size=200000"  # those of runProducer.py at full speed
-PAUSES = (1, 10000), (5, 2000), (30, 300)  # milliseconds, events
+PAUSES = ("30", 300), ("5", 2000), ("1", 10000), ("0.05", 100000), ("0.005", 1000000)  # ms, events
+# The Java options of Kafka's own scripts.
+OPTIONS = ("-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
+           "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent",
+           "-XX:MaxInlineLevel=15", "-Djava.awt.headless=true", "-Dcom.sun.management.jmxremote",
+           "-Dcom.sun.management.jmxremote.authenticate=false",
+           "-Dcom.sun.management.jmxremote.ssl=false")
 
 
 # Run a process, and check its work
@@ -108,12 +116,17 @@ def producer(app, topic, events, pause=0):
             "-x", pause, "-p", events]
 
 
-def perfTest(broker, properties, topic, events):
+def tool(*words):
+    """A program of Kafka, as Kafka's own scripts run it."""
+    return java(*words, heap="512M", options=OPTIONS)
+
+
+def perfTest(kafka, properties, topic, events):
     """kafka-producer-perf-test, with events from a file, acknowledged like ours."""
-    return broker.java(
+    return tool(
         "org.apache.kafka.tools.ProducerPerformance", "--topic", topic, "--num-records", events,
-        "--throughput", -1, "--payload-file", broker.folder / "payload", "--producer-props",
-        f"bootstrap.servers={broker.bootstrap}", "acks=all", "enable.idempotence=true",
+        "--throughput", -1, "--payload-file", kafka.folder / "payload", "--producer-props",
+        f"bootstrap.servers={kafka.bootstrap}", "acks=all", "enable.idempotence=true",
         *properties)
 
 
@@ -123,34 +136,33 @@ def consumer(app, topic, events):
             "-e", events]
 
 
-def consoleConsumer(broker, topic, events):
+def consoleConsumer(kafka, topic, events):
     """kafka-console-consumer."""
-    return broker.java("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server",
-                       broker.bootstrap, "--topic", topic, "--from-beginning",
-                       "--max-messages", events)
+    return tool("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server",
+                kafka.bootstrap, "--topic", topic, "--from-beginning", "--max-messages", events)
 
 
-def kcat(broker, topic, events):
+def kcat(kafka, topic, events):
     """kcat as a consumer."""
-    return ["kcat", "-C", "-q", "-b", broker.bootstrap, "-t", topic, "-o", "beginning",
+    return ["kcat", "-C", "-q", "-b", kafka.bootstrap, "-t", topic, "-o", "beginning",
             "-c", events]
 
 
 # The two questions. apps: {beginning of the names in tables: folder with scripts}, ours first.
 
-def compareSpeed(broker, apps, rounds, events):
+def compareSpeed(kafka, apps, rounds, events):
     """Let all write and read so many events, several times, and print what it took them."""
     texts = (gameplay.generateGamePlay()[1] + "\n" for _ in range(10000))
-    (broker.folder / "payload").write_text("".join(texts))
+    (kafka.folder / "payload").write_text("".join(texts))
     producers = {name + PRODUCER: partial(producer, app) for name, app in apps.items()}
-    producers[PERF_TEST] = partial(perfTest, broker, ())
-    producers[PERF_TEST + ", our batches"] = partial(perfTest, broker, BATCHES)
+    producers[PERF_TEST] = partial(perfTest, kafka, ())
+    producers[PERF_TEST + ", our batches"] = partial(perfTest, kafka, BATCHES)
     consumers = {name + CONSUMER: partial(consumer, app) for name, app in apps.items()}
-    consumers["kafka-console-consumer"] = partial(consoleConsumer, broker)
+    consumers["kafka-console-consumer"] = partial(consoleConsumer, kafka)
     if shutil.which("kcat"):
-        consumers["kcat"] = partial(kcat, broker)
-    runRound(broker, producers, consumers, 0, events // 5)
-    taken = [runRound(broker, producers, consumers, number + 1, events)
+        consumers["kcat"] = partial(kcat, kafka)
+    runRound(kafka, producers, consumers, 0, events // 5)
+    taken = [runRound(kafka, producers, consumers, number + 1, events)
              for number in range(rounds)]
     rows = [speedRow(name, [(runs[name], runs[ours]) for runs in taken], events)
             for ours, names in ((PRODUCER, producers), (CONSUMER, consumers)) for name in names]
@@ -158,20 +170,26 @@ def compareSpeed(broker, apps, rounds, events):
                ["", "seconds", "CPU s", "events/s", "ratio", "CPU ratio"], rows)
 
 
-def runRound(broker, producers, consumers, number, events):
+def runRound(kafka, producers, consumers, number, events):
     """Let everyone do its work once and return {name: Run}. The order changes with the number."""
     order = list if number % 2 else reversed
     topics = {name: f"speed-{place}" for place, name in enumerate(producers)}
-    for topic in topics.values():
-        broker.topic("--create", topic)
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    wait(admin.create_topics([NewTopic(topic, 4, 1) for topic in topics.values()]))
     taken = {name: write(producers[name](topics[name], events), events)
              for name in order(list(producers))}
     # All consumers read what the perf-test wrote, because its partitions are of one length. Where
     # players are the keys, some partitions end early, and then a Java consumer waits at each fetch.
     taken |= {name: read(consumers[name](topics[PERF_TEST], events), events)
               for name in order(list(consumers))}
-    broker.topic("--delete", "speed-.*")
+    wait(admin.delete_topics(list(topics.values())))
     return taken
+
+
+def wait(futures):
+    """Wait until a request is carried out."""
+    for future in futures.values():
+        future.result(60)
 
 
 def speedRow(name, pairs, events):
@@ -190,7 +208,7 @@ def checkPace(apps):
         run = write(producer(app, "pace", events, pause), events)
         first, last = (datetime.fromisoformat(json.loads(line.partition(b": ")[2])["eventTime"])
                        for line in run.lines if line.startswith(b"Message produced: "))
-        asked, real = pause * (events - 1) / 1000, (last - first).total_seconds()
+        asked, real = float(pause) * (events - 1) / 1000, (last - first).total_seconds()
         rows.append([f"{name}{PRODUCER} -m {pause} -x {pause}", f"{events:,}", f"{asked:.3f}",
                      f"{real:.3f}", f"{real / asked - 1:+.3%}",
                      f"{(run.cpu - short.cpu) / real:.1%}"])
@@ -227,13 +245,13 @@ def main(argv=None):
         apps["other "] = args.other
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2 ** 30
     try:
-        with startBroker() as broker:
-            [clients] = re.findall(r"kafka-clients-([\d.]+)\.jar", os.environ["CLASSPATH"])
+        with tempfile.TemporaryDirectory() as folder, ApacheKafka(
+                folder, options=OPTIONS, log_segment_delete_delay_ms=1000) as kafka:
             print(f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {sys.version.split()[0]}, "
                   f"confluent-kafka {importlib.metadata.version('confluent-kafka')}, "
-                  f"Apache Kafka {clients}; rounds: {args.rounds}", flush=True)
-            os.environ["BOOTSTRAP_SERVERS"] = broker.bootstrap
-            compareSpeed(broker, apps, args.rounds, args.events)
+                  f"Apache Kafka {RELEASE}; rounds: {args.rounds}", flush=True)
+            os.environ["BOOTSTRAP_SERVERS"] = kafka.bootstrap
+            compareSpeed(kafka, apps, args.rounds, args.events)
             checkPace(apps)
     except (OSError, RuntimeError) as error:
         check(False, error)

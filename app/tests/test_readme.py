@@ -452,15 +452,14 @@ def test_ciRunsTheTestsOfThePage():
 
 
 def test_pictureOfTheTerminals():
-    picture = xml.etree.ElementTree.parse(TOP / "docker" / "terminals.svg")
-    texts = ["".join(text.itertext()) for text in picture.iter("{http://www.w3.org/2000/svg}text")]
-    [line] = [text for text in texts if text.startswith("$ python runProducer.py ")]
-    number, shown = int(re.search(r" -e (\d+) ", line)[1]), events("\n".join(texts))
-    ended = run("runProducer", *line.split()[3:], "--embedded", "-m", 0, "-x", 0)
-    made = events(ended.stdout)
-    assert len(made) == number == 5 and re.search(r" --seed \d+", line)
-    assert len(set(shown)) == number and sorted(shown) == sorted(2 * list(set(shown)))  # each on the left and the right
-    assert {text.split(', "eventTime"')[0] for text in shown} == {text.split(', "eventTime"')[0] for text in made}
+    svg = "{http://www.w3.org/2000/svg}"
+    terminals = xml.etree.ElementTree.parse(TOP / "docker" / "terminals.svg").getroot().findall(f"{svg}svg")
+    left, right = (" ".join(filter(None, ("".join(text.itertext()).replace("\xa0", " ").strip() for text in
+                                          terminal.iter(f"{svg}text")))) for terminal in terminals)
+    flags = re.search(r"\$ python runProducer\.py (.*? --seed \d+) ", left)[1]
+    made, shown = events(run("runProducer", *flags.split(), "--embedded", "-m", 0, "-x", 0).stdout), re.findall(EVENT, left)
+    assert len(set(shown)) == len(made) == 5 and shown == re.findall(EVENT, right)
+    assert [text.split(', "eventTime"')[0] for text in shown] == [text.split(', "eventTime"')[0] for text in made]
 
 
 @pytest.mark.parametrize("text", [text for text in BLOCKS if text not in tested], ids=lambda text: text.split("\n")[0])
