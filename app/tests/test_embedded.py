@@ -33,6 +33,7 @@ def test_isReadByTheCommandThatItPrints(changes):
     assert producer.wait() == 0 and not isThere(server)
 
 
+@pytest.mark.waits
 def test_isReadAgainAndAgain():
     """This broker holds a place in the group open for the session's time less a second, 44 s by default."""
     with Process("runProducer", "-t", "gameplay", "-l", "-e", 0, "-m", 50, "-x", 50, "--embedded") as producer:

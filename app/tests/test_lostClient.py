@@ -5,6 +5,7 @@ librdkafka has left one so where a one-node Kafka 4 stood still for more than 9 
 import signal
 import sys
 
+import pytest
 from support.kafka import waitFor
 from support.processes import LIMIT, Process, consumerOf
 
@@ -62,6 +63,7 @@ sys.exit(runConsumer.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.waits
 def test_goesOnWithANewClient(faultyMock):
     """After what was shown, though that was not committed."""
     faultyMock.publish("topic", "1", "2", partition=0)

@@ -59,6 +59,7 @@ def nameServer(tmp_path):
         yield start
 
 
+@pytest.mark.waits
 def test_slowNameServer(mock, nameServer):
     """Two look-ups of 6 s each are waited for, and one that never ends for 20 s. All side by side, because it takes long."""
     topic, port = mock.topic(), mock.bootstrap.split(":")[1]

@@ -61,6 +61,20 @@ def test_progressIsDrawnInPlaceAndWiped(mock, columns):
     assert screen.views[-1][-1] == "Press the enter key to exit"
 
 
+def test_figures(mock):
+    """A busy machine only makes them smaller."""
+    child = Terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-l", "-e", 3500, "-m", 1, "-x", 1)
+    child.converse(("We are ready", ""), ("Press the enter key to exit", ""))
+    child.read()
+    found = re.findall(r"runProducer: ([0-9,]+) of 3,500 delivered, ([0-9,.]+)/s, (\d+):(\d\d):(\d\d) left", child.session.getvalue())
+    figures = [[float(text.replace(",", "")) for text in line] for line in found]
+    seconds = [delivered / rate for delivered, rate, *_ in figures]
+    assert len(figures) >= 2 and 1 <= seconds[0] and all(later - earlier > 0.9 for earlier, later in zip(seconds, seconds[1:]))
+    for delivered, rate, hours, minutes, rest in figures:
+        assert 0 < delivered <= 3500 and 0 < rate < 1100
+        assert abs(hours * 3600 + minutes * 60 + rest - (3500 - delivered) / rate) <= 1
+
+
 def test_noneWithoutTerminal(mock):
     with Process("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-l", "-e", 25, "-m", 100, "-x", 100) as producer:
         assert producer.end() == 0 and producer.err == []

@@ -5,16 +5,14 @@ import signal
 import pytest
 from support.forwarder import Forwarder
 from support.kafka import waitFor
-from support.pairs import goOn, loopOn, pair
+from support.pairs import GONE, HEARD, MUTE, goOn, loopOn, pair
 from support.processes import LIMIT, Process
 from support.servers import garbage, serve
-
-GONE, SILENT = "the broker is gone: ", "nothing is acknowledged: "
 
 
 def told(process, words):
     """Return the lines of a process that begin so."""
-    return [line for line in process.err if line.split(": ", 1)[1].startswith(words)]
+    return [line for line in process.err if f": {words}" in line]
 
 
 def giveUp(producer):
@@ -26,6 +24,7 @@ def giveUp(producer):
     return producer.err[-1]
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize("trouble, words", [(garbage, "Invalid response")])
 def test_anotherReason(faultyMock, trouble, words):
     """Such as that of a broker that comes back with another certificate."""
@@ -40,9 +39,10 @@ def test_anotherReason(faultyMock, trouble, words):
     for process in producer, consumer:
         first, second, *_ = told(process, GONE)
         assert "Connection refused" in first and words in second
-    assert re.search(f"failed: stopped by SIGINT; {GONE}.*{words}", last) and "refused" not in last, last
+    assert re.search(f"failed: stopped by SIGINT; {GONE}: .*{words}", last) and "refused" not in last, last
 
 
+@pytest.mark.waits
 def test_oneReasonIsToldOnce(faultyMock):
     """However often the library repeats it."""
     with pair(faultyMock, "topic") as (producer, consumer):
@@ -53,6 +53,7 @@ def test_oneReasonIsToldOnce(faultyMock):
         assert [len(told(process, GONE)) for process in (producer, consumer)] == [1, 1], (producer.err, consumer.err)
 
 
+@pytest.mark.waits
 def test_brokerOfThreeThatHoldsUpTheOthers(mockCluster):
     """The queue is full of events for it. The others still say where it should be."""
     mockCluster.topic("topic", replicas=3)
@@ -62,11 +63,11 @@ def test_brokerOfThreeThatHoldsUpTheOthers(mockCluster):
         producer.until("Message produced")
         for number in 1, 2:
             forwarder.close()
-            waitFor(lambda: len(told(producer, SILENT)) == number, "what is said of it", LIMIT)  # noqa: B023
+            waitFor(lambda: len(told(producer, MUTE)) == number, "what is said of it", LIMIT)  # noqa: B023
             if number == 1:
                 forwarder.open()
-                producer.until("acknowledged again after")
+                producer.until(HEARD)
                 goOn(producer)
         last = giveUp(producer)
-    assert all("Connection refused" in line for line in [*told(producer, SILENT), last]), producer.err
-    assert re.search(f"[1-9][0-9]* failed: stopped by SIGINT; {SILENT}", last)
+    assert all("Connection refused" in line for line in [*told(producer, MUTE), last]), producer.err
+    assert re.search(f"[1-9][0-9]* failed: stopped by SIGINT; {MUTE}: ", last)

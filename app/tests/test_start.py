@@ -5,9 +5,10 @@ import http.server
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
-from support.kafka import freePort
+from support.kafka import freePort, waitFor
 from support.processes import LIMIT, NOT_SET, Process, environment, run
 from support.servers import garbage, hangUp, mute, serve
 
@@ -77,8 +78,20 @@ def tries():
         addresses = {"closed": f"127.0.0.1:{freePort()}", "unresolvable": "nowhere.invalid:9092",
                      "http": f"127.0.0.1:{page.server_port}",
                      **{kind.__name__: stack.enter_context(serve(kind)) for kind in (mute, hangUp, garbage)}}
-        yield {(script, kind): (stack.enter_context(Process(script, "-t", "t", "-b", address)), address)
-               for script in SCRIPTS for kind, address in addresses.items()}
+        found = {(script, kind): (stack.enter_context(Process(script, "-t", "t", "-b", address)), address, [])
+                 for script in SCRIPTS for kind, address in addresses.items()}
+        for process, _, seconds in found.values():
+            threading.Thread(target=measure, args=(process, seconds)).start()
+        yield found
+
+
+def measure(process, seconds):
+    """Note how long a process looks for a broker: at least, and at most."""
+    launched = time.monotonic()
+    process.until("Bootstrap servers: ")
+    begun = time.monotonic()
+    process.wait(LIMIT)
+    seconds += [time.monotonic() - since for since in (begun, launched)]
 
 
 @pytest.mark.waits
@@ -86,8 +99,10 @@ def tries():
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("kind", ["closed", "unresolvable", "http", "mute", "hangUp", "garbage"])
 def test_serverThatIsNoBroker(tries, script, kind):
-    process, address = tries[script, kind]
+    process, address, seconds = tries[script, kind]
     assert process.end() == 1
+    least, most = waitFor(lambda: seconds, "its time")
+    assert least < 15 and most > 7  # within 10 s, but for a busy machine; a broker may take a while to start
     assert len(process.err) == 2 and process.err[0].startswith(f"{script}: no Kafka broker at {address}: "), process.err
     assert "docker ps" in process.err[1]
     assert process.out[-1] == f"Bootstrap servers: {address}\n"
