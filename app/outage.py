@@ -11,7 +11,7 @@ REPEAT_SECONDS = 40  # an older error is over: librdkafka repeats one that lasts
 IDLE_SECONDS = 5     # after which a consumer asks its broker whether it is there
 LOST_SECONDS = 20    # after which a client is given up if a broker answers only another one
 OURS, ANOTHER, NOBODY = "ours", "another", "nobody"
-NO_ANSWER = KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._WAIT_COORD
+NOT_THERE = KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC  # which a broker has said
 
 
 class Outage:
@@ -85,11 +85,11 @@ class ConsumerOutage(Outage):
         self.asker = concurrent.futures.ThreadPoolExecutor(1)
         self.question = None  # the one that waits for its answer
 
-    def watch(self, client, arrived):
+    def watch(self, client, number, arrived):
         """Tell the user what has changed. arrived: whether an event has, since the last call.
 
-        Return whether the client has lost its broker for good. librdkafka may do so where a
-        one-node Kafka 4 stood still for more than 9 s.
+        number: of a partition. Return whether the client has lost its broker for good. librdkafka
+        may do so where a one-node Kafka 4 stood still for more than 9 s.
         """
         now, answered = time.monotonic(), None
         if self.question and self.question.done():
@@ -100,26 +100,29 @@ class ConsumerOutage(Outage):
         if isThere:
             self.answeredAt = now
         elif not self.question and (self.lasts or now > self.answeredAt + IDLE_SECONDS):
-            self.question = self.asker.submit(whoIsAnswered, client, self.conf, self.topic)
+            self.question = self.asker.submit(
+                whoIsAnswered, client, self.conf, TopicPartition(self.topic, number))
         return answered == ANOTHER and now > self.answeredAt + LOST_SECONDS
 
 
-def whoIsAnswered(client, conf, topic):
-    """Return which client the group's broker answers: OURS, ANOTHER if only a new one, or NOBODY.
+def whoIsAnswered(client, conf, part):
+    """Return OURS if a partition's leader answers the client, ANOTHER if only a new one, or NOBODY.
 
-    The group's, because a client may have lost this one, and find others.
+    The leader, because a client may have lost it alone. Not the group's broker: while a member
+    waits there for others, it gets no answer to anything else.
     """
-    if isAnswered(client, topic):
+    if isAnswered(client, part):
         return OURS
-    if not isAnswered(Consumer(conf), topic):
+    if not isAnswered(Consumer(conf), part):
         return NOBODY
-    return OURS if isAnswered(client, topic) else ANOTHER  # the broker may just have come back
+    return OURS if isAnswered(client, part) else ANOTHER  # the broker may just have come back
 
 
-def isAnswered(client, topic):
-    """Tell whether the group's broker answers a consumer in 5 s, be it by a refusal."""
+def isAnswered(client, part):
+    """Tell whether the leader of a partition answers a consumer in 5 s, be it by a refusal."""
     try:
-        client.committed([TopicPartition(topic, 0)], timeout=5)
+        client.get_watermark_offsets(part, timeout=5)
     except KafkaException as error:
-        return error.args[0].code() not in NO_ANSWER
+        code = error.args[0].code()
+        return code > 0 or code in NOT_THERE  # the library's own errors are below 0
     return True

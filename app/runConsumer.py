@@ -50,7 +50,7 @@ class Consume:
             # What one call brings is shown and stored before the next call, which may pass
             # partitions on to another consumer.
             arrived = self.showAndStore(self.receive())
-            if self.outage.watch(self.client, arrived):
+            if self.outage.watch(self.client, min(self.group.ours, default=0), arrived):
                 self.replaceClient()
             self.group.tellNews()
         if self.received < self.args.events and self.terminal.running:

@@ -31,7 +31,7 @@ def pytest_configure(config):
 
 def pytest_xdist_auto_num_workers(config):
     """Return how many workers there are: quick tests mostly wait, servers need the two cores."""
-    return 8 if config.option.markexpr == "quick" else 4
+    return 12 if config.option.markexpr == "quick" else 4
 
 
 def serverOf(item):
