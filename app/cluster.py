@@ -55,8 +55,12 @@ CONSUMER = {
     "queued.max.messages.kbytes": 16384}  # of large values; 64 MB by default
 
 
-def makeClient(kind, conf, **callbacks):
-    """Return a client of a kind, such as Producer. Raise ValueError if it refuses conf."""
+def makeClient(kind, conf, onError, **callbacks):
+    """Return a client of a kind, such as Producer. Raise ValueError if it refuses conf.
+
+    onError: librdkafka's error_cb.
+    """
+    callbacks["error_cb"] = onError
     if conf["log_level"] == 0:  # a fatal error is logged at any level, unless a logger takes it
         callbacks["logger"] = logging.Logger("librdkafka", logging.CRITICAL + 1)
     try:

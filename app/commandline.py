@@ -10,6 +10,15 @@ The server: -X bootstrap.servers=..., else the same in the file of -F,
 else the variable BOOTSTRAP_SERVERS (the container has it), else -b."""
 
 
+class Default(int):
+    """The default of a flag that takes a number. One that was typed is a plain number."""
+
+
+def typed(args, flags):
+    """Return those of {flag: its name in args} that were typed. They need a Default."""
+    return [flag for flag, name in flags.items() if not isinstance(getattr(args, name), Default)]
+
+
 def matching(pattern, what, convert=str):
     """Return an argparse type: text of a pattern, converted. what: words for it, in an error."""
     def check(text):
@@ -29,6 +38,17 @@ milliseconds = matching(r"[0-9]{1,18}|[0-9]{0,9}\.[0-9]{1,6}",
 wholeNumber = matching("-?[0-9]{1,99}", "a whole number", int)
 topicName = matching(r"(?!\.{1,2}$)[a-zA-Z0-9._-]{1,249}",
                      "a topic's name: 1 to 249 letters, digits, '.', '_' and '-'")
+
+
+def numberFor(names):
+    """Return an argparse type: NAME=VALUE, one of the names and a whole number, as a pair."""
+    def check(text):
+        name, _, value = (part.strip() for part in text.partition("="))
+        if name not in names or not re.fullmatch("-?[0-9]{1,99}", value):
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not NAME=VALUE with a whole number "
+                                             f"and one of the names {', '.join(names)}")
+        return name, int(value)
+    return check
 
 
 def serverList(text):

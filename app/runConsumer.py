@@ -32,7 +32,7 @@ class Consume:
 
     def initializeKafka(self):
         """Make the client. Raise ValueError if it refuses the configuration."""
-        self.client = cluster.makeClient(Consumer, self.conf, error_cb=self.outage.onError,
+        self.client = cluster.makeClient(Consumer, self.conf, self.outage.onError,
                                          on_commit=self.group.onCommit)
 
     def subscribe(self):

@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 import cluster
 import commandline
 import gameplay
+from commandline import Default
 from deliveries import Deliveries
 from pace import Pace
 from terminal import Terminal
@@ -23,10 +24,6 @@ LIBRARY = rf"<frozen|{re.escape(sysconfig.get_path('stdlib'))}|.*[/\\](site|dist
 EXAMPLES = """examples:
   python runProducer.py -t gameplay
   python runProducer.py -t gameplay -l -e 100 -m 10 -x 50 -p 10"""
-
-
-class Default(int):
-    """The default of a flag that takes a number. One that was typed is a plain number."""
 
 
 class Produce:
@@ -40,8 +37,7 @@ class Produce:
 
     def initializeKafka(self):
         """Make the client. Raise ValueError if it refuses the configuration."""
-        self.client = cluster.makeClient(Producer, self.conf,
-                                         error_cb=self.deliveries.outage.onError)
+        self.client = cluster.makeClient(Producer, self.conf, self.deliveries.outage.onError)
         self.deliveries.begin(self.client)
 
     def generateAndPublish(self, most=1):
@@ -107,15 +103,6 @@ def blame(error, hasReturned):
     return f"{places[-1].filename}, line {places[-1].lineno}: {why}" if places else why
 
 
-def bound(text):
-    """Argparse type: NAME=VALUE, a bound of gameplay.py and a whole number, as a pair."""
-    name, _, value = (part.strip() for part in text.partition("="))
-    if name not in gameplay.BOUNDS or not re.fullmatch("-?[0-9]{1,99}", value):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not NAME=VALUE with a whole number and "
-                                         f"one of the names {', '.join(gameplay.BOUNDS)}")
-    return name, int(value)
-
-
 def createParser():
     """Return the parser of the command line."""
     parser, connection = commandline.createParser("runProducer", __doc__, EXAMPLES)
@@ -135,7 +122,8 @@ def createParser():
     game = parser.add_argument_group("game")
     game.add_argument("--seed", type=commandline.wholeNumber, metavar="N",
                       help="the same game and pauses in every run with this number")
-    game.add_argument("--set", action="append", default=[], type=bound, metavar="NAME=VALUE",
+    game.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                      type=commandline.numberFor(gameplay.BOUNDS),
                       help="change a bound of gameplay.py, such as maxPlayerId=10000; repeatable")
     output = parser.add_argument_group("output")
     output.add_argument("-p", "-n", "--print_n_msg", type=commandline.positive,
@@ -187,8 +175,7 @@ def run(terminal, argv, generate):
         terminal.say(f"Running in a loop. Number loops: {args.events or 'endless'} "
                      f"Min latency: {args.min_latency} Max latency: {args.max_latency} "
                      f"Printing every {args.print_n_msg}:th message.")
-    elif typed := [flag for flag, name in LOOP_FLAGS.items()
-                   if not isinstance(getattr(args, name), Default)]:
+    elif typed := commandline.typed(args, LOOP_FLAGS):
         terminal.tell(f"without -l this means nothing: {', '.join(typed)}")
     terminal.ask("We are ready, press the enter key to continue")
     servers = conf["bootstrap.servers"]
