@@ -69,28 +69,28 @@ def test_twoOutages(mockCluster):
             assert said(process)[:2] == [GONE, BACK]
 
 
-def refuse(ground):
-    """Have the broker take no events. Return what ends that."""
+def refusing(ground, _topic, producer, *_):
+    """The broker takes no events."""
     ground.cluster.refuse(PRODUCE, KafkaError.NOT_ENOUGH_REPLICAS)
-    return lambda: ground.cluster.accept(PRODUCE)
+    producer.until(MUTE)
+    ground.cluster.accept(PRODUCE)
 
 
-def swallow(ground):
-    """Have large packets get lost on the way to the broker. Return what ends that."""
+def swallowing(ground, _topic, producer, *_):
+    """Large packets get lost on the way to the broker."""
     ground.forwarder.most = 1400
-    return lambda: setattr(ground.forwarder, "most", 65536)
+    producer.until(MUTE)
+    ground.forwarder.most = 65536
 
 
 @pytest.mark.waits
-@pytest.mark.parametrize("fault", [refuse, swallow])
+@pytest.mark.parametrize("fault", [refusing, swallowing])
 def test_brokerThatTakesNothing(faultyMock, fault):
     """It answers all else."""
     faultyMock.forwarder = Forwarder(int(faultyMock.bootstrap.split(":")[1]))
     faultyMock.cluster.advertise(*faultyMock.forwarder.bootstrap.split(":"))
     with pair(faultyMock.forwarder, "topic") as (producer, consumer):
-        heal = fault(faultyMock)
-        producer.until(MUTE)
-        heal()
+        fault(faultyMock, "topic", producer, consumer)
         producer.until(HEARD)
         goOn(producer, consumer)
         producer.send_signal(signal.SIGINT)
