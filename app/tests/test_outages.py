@@ -8,7 +8,7 @@ from support.faults import away, killed
 from support.forwarder import Forwarder
 from support.kafka import waitFor
 from support.mockCluster import PRODUCE
-from support.pairs import BACK, GONE, HEARD, MUTE, goOn, loopOn, pair, said
+from support.pairs import BACK, GONE, HEARD, MUTE, SLOW, goOn, loopOn, pair, said
 from support.processes import LIMIT, Process, byPlayer, consumerOf, finished, run
 
 
@@ -29,7 +29,7 @@ def test_brokerOfThreeAway(mockCluster):
 @pytest.mark.waits
 def test_slowBrokerIsABroker(faultyMock):
     """Also at the start."""
-    with pair(faultyMock, "topic") as processes:
+    with pair(faultyMock, "topic", loop=SLOW) as processes:
         faultyMock.cluster.delay(1, 1200)
         with Process(*loopOn(faultyMock, "topic", "-e", 5)) as late:
             goOn(*processes)
@@ -51,18 +51,16 @@ def test_restIsNoOutage(faultyMock):
 
 
 @pytest.mark.waits
-def test_twoOutages(mockCluster):
+def test_twoOutages(faultyMock):
     """What is said of the second one is not the reason of the first one."""
-    mockCluster.topic("topic", replicas=3)
-    with pair(mockCluster, "topic") as processes:
-        for change, words in (mockCluster.down, GONE), (mockCluster.up, BACK):
-            for broker in 1, 2, 3:
-                change(broker)
+    cluster = faultyMock.cluster  # of one broker: librdkafka does not always notice that it has lost the last of several
+    with pair(faultyMock, "topic", loop=SLOW) as processes:
+        for change, words in (cluster.down, GONE), (cluster.up, BACK):
+            change(1)
             for process in processes:
                 process.until(words)
         goOn(*processes)
-        for broker in 1, 2, 3:
-            mockCluster.delay(broker, 60000)
+        cluster.delay(1, 60000)
         for process in processes:
             waitFor(lambda: len(said(process)) > 2, "the next outage", LIMIT)  # noqa: B023
             assert "refused" not in process.err[-1] and "Disconnected" not in process.err[-1]

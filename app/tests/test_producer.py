@@ -112,7 +112,7 @@ def test_refusedEventsAreCountedAndNotShown(mockCluster):
 
 def test_eventsThatAreGivenUpHoldNothingBack(mockCluster):
     mockCluster.topic("topic", replicas=3)
-    with Process(*loopOn(mockCluster, "topic", "-e", 500)) as producer:
+    with Process(*loopOn(mockCluster, "topic", "-e", 300, "-m", 5, "-x", 5, "-X", "linger.ms=300")) as producer:
         producer.until("Message produced")
         mockCluster.delay(2, 60000)
         producer.until("acknowledgements; Ctrl-C gives up")
@@ -120,5 +120,5 @@ def test_eventsThatAreGivenUpHoldNothingBack(mockCluster):
             producer.send_signal(signal.SIGINT)
         assert producer.end() == 1
     produced, delivered, failed = counts(producer.err[-1])
-    assert (produced, failed) == (500, 500 - delivered) and 0 < delivered == len(producer.shown()) == finished(producer.out) < 500
+    assert (produced, failed) == (300, 300 - delivered) and 0 < delivered == len(producer.shown()) == finished(producer.out) < 300
     assert producer.err[-1].startswith("runProducer: ") and "failed: stopped by SIGINT" in producer.err[-1]

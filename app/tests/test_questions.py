@@ -30,6 +30,7 @@ def shownInATerminal(ground, *arguments):
     return child
 
 
+@pytest.mark.waits
 def test_lastQuestionOfAConsumer(faultyMock):
     """It is asked after Ctrl-C, also where the broker is gone. As nothing is to be committed, no time passes."""
     child = shownInATerminal(faultyMock)

@@ -25,16 +25,22 @@ def loopOn(ground, topic, *arguments):
     return ("runProducer", "-t", topic, "-b", ground.bootstrap, "-l", "-e", 0, "-m", 1, "-x", 1, "-p", 1, *arguments)
 
 
+SLOW = "-m", 1000, "-x", 1000  # librdkafka takes a whole core while five batches are under way and more wait
+
+
 def utc():
     """Return this moment as an eventTime has it."""
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 @contextlib.contextmanager
-def pair(ground, topic, *arguments, consumers=1):
-    """Run an endless producer and consumers, all of which have shown something. arguments: of each consumer."""
+def pair(ground, topic, *arguments, consumers=1, loop=()):
+    """Run an endless producer and consumers, all of which have shown something.
+
+    arguments: of each consumer. loop: of the producer.
+    """
     with contextlib.ExitStack() as stack:
-        producer = stack.enter_context(Process(*loopOn(ground, topic)))
+        producer = stack.enter_context(Process(*loopOn(ground, topic, *loop)))
         others = [stack.enter_context(Process(*consumerOf(ground, topic, *arguments))) for _ in range(consumers)]
         producer.until("Message produced")
         for consumer in others:
