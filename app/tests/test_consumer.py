@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import NewPartitions, NewTopic
 from support.kafka import waitFor
 from support.mockCluster import OFFSET_COMMIT
-from support.processes import LIMIT, Process, consumerOf, environment, events, run
+from support.processes import LIMIT, Process, complaints, consumerOf, environment, events, run
 
 HOSTILE = {
     b"": "", b"plain": "plain", b"\xff\xfe": "\\xff\\xfe", b"\x1b[2J\x1b]0;title\x07": "\\x1b[2J\\x1b]0;title\\x07",
@@ -87,6 +87,26 @@ def test_tooFewInTime(mock):
     ended = consume(mock, topic, "-e", 3, "--timeout", 4)
     assert ended.returncode == 1 and len(events(ended.stdout)) == 2
     assert ended.stderr == "runConsumer: 2 of 3 events arrived, then none for 4 s\n"
+
+
+def test_noneInTime(mock):
+    """Without -e that is no failure."""
+    topic = mock.topic()
+    ended = consume(mock, topic, "--timeout", 1)
+    assert (ended.returncode, events(ended.stdout), complaints(ended.stderr.splitlines())) == (0, [], [])
+
+
+def test_timeoutCountsFromTheLastEvent(mock):
+    """Each of the pauses is shorter, all of them are longer."""
+    topic = mock.topic()
+    mock.publish(topic, "0", partition=0)
+    with Process(*consumerOf(mock, topic, "--timeout", 4)) as consumer:
+        consumer.until("Received message: 0")
+        for number in range(1, 11):
+            consumer.outlast(0.5)
+            mock.publish(topic, str(number), partition=0)
+            consumer.until(f"Received message: {number}\n")
+        assert consumer.end() == 0
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])  # Python drops half-written output where it is unbuffered

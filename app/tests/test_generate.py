@@ -116,15 +116,15 @@ def test_keys(produce, mock):
     assert [message.key() for message in messages] == [None, b"", b"None", b"7", "z\u00fcrich".encode()]
 
 
-@pytest.mark.parametrize("flags", [["--seed", 7], []])
-def test_seedIsThatOfTheModuleRandom(produce, mock, flags):
+@pytest.mark.parametrize("seed, flags", [(7, ["--seed", 7]), (0, ["--seed", 0]), (7, [])])
+def test_seedIsThatOfTheModuleRandom(produce, mock, seed, flags):
     """So one's own generate() may draw from it. Without --seed what it has seeded itself stays."""
     def draw():
         topic = mock.topic()
-        random.seed(7 if not flags else None)
+        random.seed(seed if not flags else None)
         assert produce(topic, mock, lambda: (1, str(random.random())), "-e", 5, *flags)[0] == 0
         return mock.values(topic)
-    seeded = random.Random(7)
+    seeded = random.Random(seed)
     assert draw() == draw() == [str(seeded.random()) for _ in range(5)]
 
 

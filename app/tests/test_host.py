@@ -3,12 +3,13 @@ import contextlib
 import importlib
 import signal
 import socket
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.pairs import loopOn
-from support.processes import LIMIT, SIGNALS, complaints, consumerOf
+from support.processes import LIMIT, SIGNALS, complaints, consumerOf, run
 
 RUNS = {"runProducer": ["-l", "-e", 5, "-m", 0, "-x", 0], "runConsumer": ["-e", 1]}
 WRONG = ["-e", "x"]
@@ -53,6 +54,17 @@ def test_signalsAreGivenBack(mock, script, isWrong):
     with ownSignals() as before:
         assert main(mock, topic, script, WRONG if isWrong else RUNS[script]) == (2 if isWrong else 0)
         assert signalsNow() == before
+
+
+@pytest.mark.parametrize("script", RUNS)
+def test_defaultOfASignalIsGivenBack(mock, script):
+    """After the run it ends the host."""
+    topic = mock.topic()
+    mock.publish(topic, "one")
+    words = loopOn(mock, topic) if script == "runProducer" else consumerOf(mock, topic)
+    code = f"import os, sys, {script}; {script}.main(sys.argv[1:]); os.kill(os.getpid(), {signal.SIGTERM:d}); print('goes on')"
+    ended = run(sys.executable, "-c", code, *words[1:], *RUNS[script])
+    assert ended.returncode == -signal.SIGTERM and "goes on" not in ended.stdout, ended.stderr
 
 
 @pytest.mark.parametrize("script", RUNS)

@@ -9,7 +9,7 @@ from support.forwarder import Forwarder
 from support.kafka import waitFor
 from support.mockCluster import PRODUCE
 from support.pairs import BACK, GONE, HEARD, MUTE, SLOW, goOn, loopOn, pair, said
-from support.processes import LIMIT, Process, byPlayer, consumerOf, finished, run
+from support.processes import LIMIT, Process, byPlayer, complaints, consumerOf, finished, run
 
 
 def test_brokerOfThreeAway(mockCluster):
@@ -48,6 +48,13 @@ def test_restIsNoOutage(faultyMock):
             process.send_signal(signal.SIGCONT)
         goOn(producer, consumer)
     assert said(producer) == said(consumer) == []
+
+
+@pytest.mark.waits
+def test_pauseWithoutEventsIsNoOutage(faultyMock):
+    """Nothing waits for a broker then."""
+    ended = run(*loopOn(faultyMock, "topic", "-m", 8000, "-x", 8000, "-e", 2))
+    assert (ended.returncode, complaints(ended.stderr.splitlines())) == (0, [])
 
 
 @pytest.mark.waits

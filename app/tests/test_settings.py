@@ -43,6 +43,7 @@ sys.exit(__import__(sys.argv[1]).main(sys.argv[2:]))
     ("runProducer", ["-X", "queue.buffering.max.messages=7", "-X", "delivery.report.only.error=true"], {}),  # the script keeps to it
     ("runConsumer", ["-X", "heartbeat.interval.ms=700", "-g", "mine", "-X", "client.id=a"],
      {"heartbeat.interval.ms": "700", "group.id": "mine", "client.id": "a"}),
+    ("runConsumer", ["-X", "client.id=a=b=="], {"client.id": "a=b=="}),  # a password may end so
     ("runConsumer", ["-X", "group.protocol=consumer"], {"group.protocol": "consumer", "heartbeat.interval.ms": None})])
 def test_settings(script, typed, changes):
     """changes: to those without any flag; None for one that is left out."""

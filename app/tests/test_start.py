@@ -10,7 +10,7 @@ import time
 import pytest
 from support.kafka import freePort, waitFor
 from support.processes import LIMIT, NOT_SET, Process, environment, run
-from support.servers import garbage, hangUp, mute, serve
+from support.servers import garbage, hangUp, mute, noLogin, serve
 
 CLONE_NEWUTS = 0x04000000  # of Linux: a host name of one's own
 SCRIPTS = ["runProducer", "runConsumer"]
@@ -106,6 +106,39 @@ def test_serverThatIsNoBroker(tries, script, kind):
     assert len(process.err) == 2 and process.err[0].startswith(f"{script}: no Kafka broker at {address}: "), process.err
     assert "docker ps" in process.err[1]
     assert process.out[-1] == f"Bootstrap servers: {address}\n"
+
+
+def test_topicThatIsJustBeingCreated(faultyMock):
+    """It is waited for."""
+    faultyMock.cluster.forget("topic")
+    with Process("runProducer", "-t", "topic", "-b", faultyMock.bootstrap, "-l", "-e", 1) as process:
+        process.until("Bootstrap servers: ")
+        process.outlast(0.5)
+        faultyMock.cluster.remember("topic")
+        assert process.end() == 0, process.err
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_leaderThatDoesNotAnswer(faultyMock, script):
+    """The answer of the server of -b is not enough."""
+    address = f"127.0.0.1:{freePort()}"
+    faultyMock.cluster.advertise(*address.split(":"))
+    with Process(script, "-t", "topic", "-b", faultyMock.bootstrap) as process:
+        process.until(f"{faultyMock.bootstrap} sent us on to {address}, where nobody answers for topic topic: ")
+        assert process.end() == 1 and not any("Listening" in line for line in process.out)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_loginThatIsRefused(script):
+    """It is no missing broker."""
+    login = "security.protocol=SASL_PLAINTEXT", "sasl.mechanism=PLAIN", "sasl.username=spinner", "sasl.password=hunter2"
+    with serve(noLogin) as address:
+        ended = run(script, "-t", "t", "-b", address, *(word for text in login for word in ("-X", text)))
+    assert ended.returncode == 1 and "hunter2" not in ended.stdout + ended.stderr
+    first, second = ended.stderr.splitlines()
+    assert first.startswith(f"{script}: no access to {address}: ") and "go away" in first
+    assert "sasl.*" in second
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

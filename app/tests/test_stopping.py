@@ -47,8 +47,9 @@ def test_stopWithoutABroker(faultyMock, number, again):
             process.send_signal(signal.SIGINT)
         assert process.end() == 1
     *_, counts = process.err
+    [waiting] = re.findall(r"waiting for (\d+) acknowledgements", "".join(process.err))
     produced, delivered, failed = (int(counts.split()[place]) for place in (1, 3, 5))
-    assert failed and produced == delivered + failed and f"failed: stopped by {number.name}; the broker is gone" in counts
+    assert int(waiting) == failed < produced == delivered + failed and f"failed: stopped by {number.name}; the broker is gone" in counts
     assert f"Finished publishing: {delivered} messages.\n" in process.out
     assert len(process.shown()) == delivered
 

@@ -4,11 +4,12 @@ import signal
 import time
 
 import pytest
+from confluent_kafka import KafkaError
 from support.forwarder import Forwarder
 from support.kafka import waitFor
 from support.mockCluster import PRODUCE
-from support.pairs import BACK, GONE, loopOn, pair
-from support.processes import LIMIT, Process, complaints
+from support.pairs import BACK, GONE, MUTE, loopOn, pair
+from support.processes import LIMIT, QUESTION, READY, SIGNALS, Process, Terminal, complaints
 
 
 @pytest.fixture
@@ -49,6 +50,34 @@ def test_aLostBrokerIsToldAfterASecond(way):
     assert time.monotonic() - begun < 3.5
     for producer in producers:
         producer.kill()
+
+
+@pytest.mark.waits
+def test_aBrokerThatAcknowledgesNothingIsToldAfterFiveSeconds(faultyMock):
+    """By the fastest of several, too."""
+    producers = [Process(*loopOn(faultyMock, "topic")) for _ in range(4)]
+    for producer in producers:
+        producer.until("Message produced")
+    begun = time.monotonic()
+    faultyMock.cluster.refuse(PRODUCE, KafkaError.NOT_ENOUGH_REPLICAS)
+    waitFor(lambda: any(MUTE in line for producer in producers for line in producer.err), "what is said of it", LIMIT)
+    assert 4 < time.monotonic() - begun < 10
+    for producer in producers:
+        producer.kill()
+
+
+def test_aSignalAtAQuestionEndsAtOnce(mock):
+    """Not after the 4 s that it leaves for what is under way."""
+    seconds = []
+    for number in SIGNALS:
+        child = Terminal("runProducer", "-t", mock.topic(), "-b", mock.bootstrap)
+        child.converse((READY, ""))
+        child.expect_exact(QUESTION)
+        begun = time.monotonic()
+        child.kill(number)
+        child.read()
+        seconds.append(time.monotonic() - begun)
+    assert min(seconds) < 3
 
 
 @pytest.mark.waits
