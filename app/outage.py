@@ -1,17 +1,16 @@
 """An outage: whether a broker answers, and what the user is told where none does."""
-import concurrent.futures
+import contextlib
 import time
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 DOWN_SECONDS = 1     # all connections must be lost for so long before we say so
 SILENT_SECONDS = 5   # nothing must be acknowledged for so long, likewise
 REST_SECONDS = 3     # a longer gap (a question, Ctrl-Z) says nothing about the broker
 REPEAT_SECONDS = 40  # an older error is over: librdkafka repeats one that lasts every 30 s
 IDLE_SECONDS = 5     # after which a consumer asks its broker whether it is there
-LOST_SECONDS = 20    # after which a client is given up if a broker answers only another one
-OURS, ANOTHER, NOBODY = "ours", "another", "nobody"
-NOT_THERE = KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC  # which a broker has said
+LOST_SECONDS = 20    # after which a client is given up if a broker answers only another
 
 
 class Outage:
@@ -75,54 +74,34 @@ class Outage:
 
 
 class ConsumerOutage(Outage):
-    """The same for a consumer: where nothing arrives, it asks its broker."""
+    """The same for a consumer: where nothing arrives, it asks whether a broker is there."""
 
-    def __init__(self, conf, topic, terminal):
+    def __init__(self, conf, terminal):
         """conf: librdkafka's configuration."""
         super().__init__(terminal)
-        self.conf, self.topic = conf, topic
+        self.conf = conf
         self.answeredAt = time.monotonic()  # when a broker was last known to be there
-        self.asker = concurrent.futures.ThreadPoolExecutor(1)
-        self.question = None  # the one that waits for its answer
 
-    def watch(self, client, number, arrived):
+    def watch(self, client, arrived):
         """Tell the user what has changed. arrived: whether an event has, since the last call.
 
-        number: of a partition. Return whether the client has lost its broker for good. librdkafka
-        may do so where a one-node Kafka 4 stood still for more than 9 s.
+        Return whether the client has lost its broker for good. librdkafka may do so where a
+        one-node Kafka 4 stood still for more than 9 s.
         """
-        now, answered = time.monotonic(), None
-        if self.question and self.question.done():
-            answered, self.question = self.question.result(), None
-            self.down = self.down or answered != OURS
-        isThere = arrived or answered == OURS
+        now = time.monotonic()
+        asks = not arrived and (self.lasts or now > self.answeredAt + IDLE_SECONDS)
+        isThere = arrived or asks and isAnswered(client, 1 if self.lasts else 3)
+        self.down = self.down or asks and not isThere
         self.update(isThere, self.down)
         if isThere:
-            self.answeredAt = now
-        elif not self.question and (self.lasts or now > self.answeredAt + IDLE_SECONDS):
-            self.question = self.asker.submit(
-                whoIsAnswered, client, self.conf, TopicPartition(self.topic, number))
-        return answered == ANOTHER and now > self.answeredAt + LOST_SECONDS
+            self.answeredAt = time.monotonic()
+        isLong = asks and not isThere and now > self.answeredAt + LOST_SECONDS
+        # Ours is asked again: the broker may just have come back.
+        return isLong and isAnswered(AdminClient(self.conf), 1) and not isAnswered(client, 3)
 
 
-def whoIsAnswered(client, conf, part):
-    """Return OURS if a partition's leader answers the client, ANOTHER if only a new one, or NOBODY.
-
-    The leader, because a client may have lost it alone. Not the group's broker: while a member
-    waits there for others, it gets no answer to anything else.
-    """
-    if isAnswered(client, part):
-        return OURS
-    if not isAnswered(Consumer(conf), part):
-        return NOBODY
-    return OURS if isAnswered(client, part) else ANOTHER  # the broker may just have come back
-
-
-def isAnswered(client, part):
-    """Tell whether the leader of a partition answers a consumer in 5 s, be it by a refusal."""
-    try:
-        client.get_watermark_offsets(part, timeout=5)
-    except KafkaException as error:
-        code = error.args[0].code()
-        return code > 0 or code in NOT_THERE  # the library's own errors are below 0
-    return True
+def isAnswered(client, seconds):
+    """Tell whether a broker answers a client in so many seconds."""
+    with contextlib.suppress(KafkaException):
+        return bool(client.list_topics(timeout=seconds).brokers)
+    return False

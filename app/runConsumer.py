@@ -24,7 +24,7 @@ class Consume:
     def __init__(self, conf, args, terminal):
         """conf: librdkafka's configuration. args: those of the command line."""
         self.conf, self.args, self.terminal = conf, args, terminal
-        self.outage = ConsumerOutage(conf, args.topic, terminal)
+        self.outage = ConsumerOutage(conf, terminal)
         self.group = Group(conf, args, self.outage, terminal)
         self.received = 0
         self.arrivedAt = 0     # when the last event came, by time.monotonic()
@@ -50,7 +50,7 @@ class Consume:
             # What one call brings is shown and stored before the next call, which may pass
             # partitions on to another consumer.
             arrived = self.showAndStore(self.receive())
-            if self.outage.watch(self.client, min(self.group.ours, default=0), arrived):
+            if self.outage.watch(self.client, arrived):
                 self.replaceClient()
             self.group.tellNews()
         if self.received < self.args.events and self.terminal.running:

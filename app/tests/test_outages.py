@@ -74,6 +74,19 @@ def test_twoOutages(faultyMock):
             assert said(process)[:2] == [GONE, BACK]
 
 
+@pytest.mark.waits
+def test_backWithoutAnyEvent(faultyMock):
+    """The consumer asks."""
+    faultyMock.publish("topic", "one")
+    with Process(*consumerOf(faultyMock, "topic")) as consumer:
+        consumer.until("Received message")
+        faultyMock.cluster.down(1)
+        consumer.until(GONE)
+        faultyMock.cluster.up(1)
+        consumer.until(BACK)
+        assert consumer.shown() == ["one"]
+
+
 def refusing(ground, _topic, producer, *_):
     """The broker takes no events."""
     ground.cluster.refuse(PRODUCE, KafkaError.NOT_ENOUGH_REPLICAS)
