@@ -82,6 +82,19 @@ def test_outcastGoesOnAfterWhatItHasShown(faultyMock, error):
     assert process.shown() == ["1", "2", "3", "4"] and faultyMock.stored("topic", "topic") == 4
 
 
+def test_leavingStoresNothingOfWhatIsNoLongerOurs(faultyMock):
+    """Whoever has that now may be further."""
+    publish(faultyMock, "1")
+    with Process(*consumerOf(faultyMock, "topic", *SHORT, "-X", "auto.commit.interval.ms=600000")) as process:
+        process.until("Received message: 1")
+        faultyMock.cluster.refuse(JOIN_GROUP, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+        faultyMock.cluster.refuse(HEARTBEAT, KafkaError.UNKNOWN_MEMBER_ID, 1)
+        process.outlast(3)  # in which it learns that it is no longer a member
+        process.send_signal(signal.SIGINT)
+        assert (process.end(), process.err) == (0, [])
+    assert faultyMock.stored("topic", "topic") is None
+
+
 def test_anotherConsumerHasBeenThereMeanwhile(faultyMock):
     publish(faultyMock, "1")
     with Process(*consumerOf(faultyMock, "topic", *SHORT)) as first:
