@@ -55,9 +55,6 @@ class Deaf(real):
     def committed(self, *args, **options):
         return self.ask() if self.isDeaf else super().committed(*args, **options)
 
-    def get_watermark_offsets(self, *args, **options):
-        return self.ask() if self.isDeaf else super().get_watermark_offsets(*args, **options)
-
     def list_topics(self, *args, **options):
         return self.ask() if self.isDeaf else super().list_topics(*args, **options)
 confluent_kafka.Consumer = Deaf
