@@ -21,7 +21,7 @@ class Outage:
 
     def __init__(self, terminal):
         self.terminal = terminal
-        self.down = False  # whether the library has lost its last connection
+        self.down = False  # whether the library lost its last connection, and nobody answered since
         self.error = None  # the last one of a connection
         self.errorAt = self.wellAt = self.updatedAt = 0  # by time.monotonic()
         self.kind = None   # of the outage that the user knows: GONE, SILENT or None
@@ -42,7 +42,7 @@ class Outage:
     def update(self, answered, waiting):
         """Tell the user what has changed. answered: whether a broker has, since the last call.
 
-        waiting: whether anything waits for its answer. If not, a lost connection was an idle one.
+        waiting: whether anything waits for its answer.
         """
         now = time.monotonic()
         rested, self.updatedAt = now > self.updatedAt + REST_SECONDS, now
@@ -53,7 +53,8 @@ class Outage:
                 self.terminal.tell(f"{self.kind[1]} after {now - self.wellAt:.0f} s")
             if answered and (self.kind or not waiting):
                 self.error = None
-            self.wellAt, self.down, self.kind, self.told = now, False, None, set()
+            self.wellAt, self.kind, self.told = now, None, set()
+            self.down = self.down and not answered
         elif rested and not self.kind:
             self.wellAt = now
         elif self.kind or now > self.wellAt + (DOWN_SECONDS if self.down else SILENT_SECONDS):

@@ -79,8 +79,8 @@ class Ground:
         return sum(high - low for low, high in marks)
 
     def publish(self, topic, *values, **message):
-        """Publish values as they are."""
-        producer = Producer({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        """Publish values as they are, in order."""
+        producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "log_level": 0})
         for value in values:
             producer.produce(topic, value, **message)
         assert producer.flush(LIMIT) == 0
