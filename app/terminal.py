@@ -92,13 +92,13 @@ class Terminal:
             self.write("")
             return end.code or self.status()
         finally:
-            for number, handler in self.handlers.items():
-                if handler != signal.SIG_DFL or not self.signal:  # more of them would kill us
-                    signal.signal(number, handler)
             if self.isMain:
                 signal.set_wakeup_fd(self.wakeupBefore)
             self.wakeupWriter.close()
             self.watcher.join()
+            for number, handler in self.handlers.items():  # at last: Python's own would raise here
+                if handler != signal.SIG_DFL or not self.signal:  # more of them would kill us
+                    signal.signal(number, handler)
         return self.status()
 
     def watch(self):
