@@ -31,7 +31,7 @@ def pytest_configure(config):
 
 def pytest_xdist_auto_num_workers(config):
     """Return how many workers there are: quick tests mostly wait, servers need the two cores."""
-    return 12 if config.option.markexpr == "quick" else 4
+    return 12 if config.option.markexpr == "quick" else 6
 
 
 def serverOf(item):
@@ -95,37 +95,26 @@ def packageIndex():
         pytest.skip(f"no package can be installed: {' '.join(ended.stderr.split())[-300:]}")
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    """A folder for the files of servers."""
-    return tmp_path_factory.mktemp("kafka")
+def clusterOf(name, **options):
+    """Return a fixture: Apache Kafka for all tests of a worker. options: of ApacheKafka."""
+    @pytest.fixture(scope="session", name=name)
+    def cluster(tmp_path_factory):
+        with apache(ApacheKafka(tmp_path_factory.mktemp(name), **options)) as ground:
+            yield ground
+    return cluster
+
+
+kafka = clusterOf("kafka", options=())  # fast; the tests that stop a broker use another one
+faultyKafka = clusterOf("faultyKafka", broker_session_timeout_ms=6000)
+strict = clusterOf("strict", auto_create_topics_enable="false")
+kafka4 = clusterOf("kafka4", release=RELEASE4)
+threeBrokersOfSession = clusterOf("threeBrokersOfSession", brokers=3, broker_session_timeout_ms=6000)
 
 
 @pytest.fixture(scope="session")
-def kafka(folder):
-    """Apache Kafka, fast; the tests that stop it use another one."""
-    with apache(ApacheKafka(folder / "kafka", options=())) as ground:
-        yield ground
-
-
-@pytest.fixture(scope="session")
-def faultyKafka(folder):
-    """Apache Kafka, whose broker may be stopped and started."""
-    with apache(ApacheKafka(folder / "faulty", broker_session_timeout_ms=6000)) as ground:
-        yield ground
-
-
-@pytest.fixture(scope="session")
-def strict(folder):
-    """Apache Kafka that creates no topic on demand."""
-    with apache(ApacheKafka(folder / "strict", auto_create_topics_enable="false")) as ground:
-        yield ground
-
-
-@pytest.fixture(scope="session")
-def elsewhere(folder):
+def elsewhere(tmp_path_factory):
     """Apache Kafka that sends clients to addresses where nobody is: {address: (HOST:PORT that leads to it, a topic)}."""
-    cluster, bootstraps = ApacheKafka(folder / "elsewhere"), {}
+    cluster, bootstraps = ApacheKafka(tmp_path_factory.mktemp("elsewhere")), {}
     for name, address in ("ELSEWHERE", "broker.nowhere.invalid:21003"), ("NOWHERE", "127.0.0.1:7"):
         bootstraps[address] = f"127.0.0.1:{freePort()}"
         cluster.broker.addListener(name, bootstraps[address], address)
@@ -134,23 +123,9 @@ def elsewhere(folder):
         yield {address: (bootstrap, topic) for address, bootstrap in bootstraps.items()}
 
 
-@pytest.fixture(scope="session")
-def kafka4(folder):
-    """Apache Kafka 4."""
-    with apache(ApacheKafka(folder / "kafka4", release=RELEASE4)) as ground:
-        yield ground
-
-
-@pytest.fixture(scope="session")
-def threeBrokersOfSession(folder):
-    """Apache Kafka with three brokers, which hold each topic three times."""
-    with apache(ApacheKafka(folder / "three", brokers=3, broker_session_timeout_ms=6000)) as ground:
-        yield ground
-
-
 @pytest.fixture
 def threeBrokers(threeBrokersOfSession):
-    """The same, whole again before each test."""
+    """Three brokers, which hold each topic three times: whole again before each test."""
     cluster = threeBrokersOfSession.cluster
     for broker in cluster.brokers:
         if broker.running():

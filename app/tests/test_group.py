@@ -169,14 +169,6 @@ def test_leavingStoresWhatWasShown(faultyMock, error, times):
     assert faultyMock.stored("topic", "topic") == 2
 
 
-def test_leavingThatCannotStore(faultyMock):
-    faultyMock.cluster.refuse(OFFSET_COMMIT, KafkaError.REQUEST_TIMED_OUT)
-    publish(faultyMock, "one")
-    ended = run(*consumerOf(faultyMock, "topic", "-e", 1))
-    assert (ended.returncode, events(ended.stdout)) == (0, ["one"])
-    assert ended.stderr.endswith(AGAIN) and ended.stderr.count("\n") == 1
-
-
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_twoOfTheSameName(kafka4, protocol):
     topic = kafka4.topic()

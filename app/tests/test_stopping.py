@@ -4,8 +4,10 @@ import os
 import re
 import signal
 import threading
+import time
 
 import pytest
+from support.mockCluster import PRODUCE
 from support.pairs import loopOn
 from support.processes import EXIT, LIMIT, QUESTION, READY, SIGNALS, Process, Terminal, complaints, consumerOf, finished
 
@@ -54,19 +56,20 @@ def test_stopWithoutABroker(faultyMock, number, again):
     assert len(process.shown()) == delivered
 
 
-@pytest.mark.parametrize("signals, milliseconds", [(1, 8000), (2, 3000)])
-def test_answersThatComeTooLate(mockCluster, signals, milliseconds):
+@pytest.mark.waits
+@pytest.mark.parametrize("milliseconds, again, status", [(2500, False, 143), (8000, False, 1), (3000, True, 1)])
+def test_timeForTheLastAnswers(faultyMock, milliseconds, again, status):
     """The first signal leaves 4 s, because `docker stop` kills after 10, and the second one leaves none."""
-    mockCluster.topic("topic", replicas=3)
-    with Process(*loopOn(mockCluster, "topic")) as process:
+    with Process(*loopOn(faultyMock, "topic")) as process:
         process.until("Message produced")
-        for broker in 1, 2, 3:
-            mockCluster.delay(broker, milliseconds)
-        for _ in range(signals):
-            process.send_signal(signal.SIGTERM)
+        faultyMock.cluster.linger(PRODUCE, milliseconds)
+        process.send_signal(signal.SIGTERM)
+        if again:
             process.until("acknowledgements; Ctrl-C gives up")
-        assert process.end() == 1
-    assert re.search(r"[1-9]\d* failed: stopped by SIGTERM$", process.err[-1])
+            process.send_signal(signal.SIGTERM)
+        assert process.end() == status
+    failed = "0" if status == 143 else "[1-9][0-9]*"
+    assert re.search(f"delivered, {failed} failed: stopped by SIGTERM$", process.err[-1]), process.err
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -106,18 +109,23 @@ def test_floodOfSignalsAtAQuestion(mock, number):
 ANSWERED = {READY: (), QUESTION: ((READY, ""), (QUESTION, "Y")), EXIT: ((READY, ""), (QUESTION, "Y"), (QUESTION, "N"))}
 
 
-@pytest.mark.parametrize("number, status", STOPS)
 @pytest.mark.parametrize("question", ANSWERED)
-def test_signalAtAQuestion(mock, question, number, status):
-    topic, published = mock.topic(), int(question != READY)
-    child = Terminal("runProducer", "-t", topic, "-b", mock.bootstrap)
-    child.converse(*ANSWERED[question])
-    child.expect_exact(question)
-    child.kill(number)
-    text = child.read()
-    assert child.wait() == status and "Traceback" not in text
-    assert f"\nFinished publishing: {published} messages.\r\n" in text or (question == EXIT and "Finished" not in text)
-    assert mock.count(topic) == published
+def test_signalAtAQuestion(mock, question):
+    """It ends the script at once, not after the 4 s for what is under way. On a busy machine, one of them does."""
+    seconds = []
+    for number, status in STOPS:
+        topic, published = mock.topic(), int(question != READY)
+        child = Terminal("runProducer", "-t", topic, "-b", mock.bootstrap)
+        child.converse(*ANSWERED[question])
+        child.expect_exact(question)
+        begun = time.monotonic()
+        child.kill(number)
+        text = child.read()
+        seconds.append(time.monotonic() - begun)
+        assert child.wait() == status and "Traceback" not in text
+        assert f"\nFinished publishing: {published} messages.\r\n" in text or (question == EXIT and "Finished" not in text)
+        assert mock.count(topic) == published
+    assert min(seconds) < 3
 
 
 @pytest.mark.parametrize("script, question", [*(("runProducer", question) for question in ANSWERED), ("runConsumer", READY)])
