@@ -8,8 +8,7 @@ from support.processes import EVENT, EXIT, QUESTION, READY, Process, Terminal, b
 
 def isThere(server):
     """Tell whether somebody takes connections at HOST:PORT."""
-    host, port = server.split(":")
-    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+    with contextlib.suppress(OSError), socket.create_connection(server.split(":"), 1):
         return True
     return False
 

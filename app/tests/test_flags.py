@@ -8,77 +8,66 @@ from support.processes import Process, environment, run, runHere
 import gameplay
 
 SCRIPTS = ["runProducer", "runConsumer"]
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_serverByDefault(script):
-    """TLS keeps a Kafka that happens to listen there out of it."""
-    with Process(script, "-t", "t", "-X", "security.protocol=SSL") as process:
-        process.until("Bootstrap servers: localhost:9092\n")
+# {a script, or "run" for both: {flag: wrong values}}
+WRONG_VALUES = {
+    "run": {
+        "-t": ["", "a b", "a/b", ".", "..", "x" * 250, "z\u00fcrich"],
+        "-b": ["", " ", ",", "host:abc", "host:99999", "host:0", ":1", "http://host:1", " = localhost:9092", "a:1:2", "a:1,b:x", "[::1"],
+        "-p": ["0", "-1", "x", "1.5", "", "9" * 5000], "-e": ["-1", "x", "1e3", str(2 ** 63)],
+        "-X": ["foo", "=x", "foo=bar", "on_commit=x", "stats_cb=x", "bootstrap.servers=,", "linger.ms=x", "client.id=\udcff",
+               "security.protocol=x"],
+        "-F": ["/nowhere", "/", sys.executable, "/dev/zero"]},
+    "runProducer": {
+        "-m": ["0.0000001", ".", "5.", "1e3", "nan", "2000"], "-x": ["0.0000001", "-0.5", "x"], "-e": ["0.5"], "-n": ["0"],
+        "--seed": ["x", "9" * 5000], "-X": ["acks=0", "acks=1", "transactional.id=x", "queue.buffering.max.messages=1.5"]},
+    "runConsumer": {
+        "-g": ["", "\udcff"], "--timeout": ["-1", "nan", "inf", "x"],
+        "-X": ["group.id=", "group.protocol=x", "partition.assignment.strategy=range,cooperative-sticky"]}}
+WRONG_TOGETHER = {
+    "run": [["--unknown"], ["extra"], ["-t"]],
+    "runProducer": [["-m", "0.3", "-x", "0.2"], ["-m", "50", "-x", "10"], ["-l", "-m", "-1"], ["--embedded", "-b", "h:1"],
+                    ["-X", "enable.idempotence=false", "-X", "request.required.acks=0"]],
+    "runConsumer": [["-X", "group.protocol=CONSUMER", "-X", "session.timeout.ms=6000"]]}
 
 
-WRONG = [
-    [], ["-t", ""], ["-t", "a b"], ["-t", "a/b"], ["-t", "."], ["-t", ".."], ["-t", "x" * 250], ["-t", "z\u00fcrich"],
-    *(["-t", "t", *more] for more in (
-        ["-X", "on_commit=x"], ["-b", ""], ["-b", " "], ["-b", ","], ["-b", "host:abc"], ["-b", "host:99999"], ["-b", "host:0"], ["-b", ":1"],
-        ["-b", "http://host:1"], ["-b", " = localhost:9092"], ["-b", "a:1:2"], ["-b", "a:1,b:x"], ["-b", "[::1"],
-        ["-p", "0"], ["-p", "-1"], ["-p", "x"], ["-p", "1.5"], ["-p", ""], ["-p", "9" * 5000], ["-e", "-1"], ["-e", "x"],
-        ["-e", "1e3"], ["-e", str(2 ** 63)], ["-X", "foo"], ["-X", "=x"], ["-X", "foo=bar"], ["-X", "bootstrap.servers=,"],
-        ["-X", "linger.ms=x"], ["-X", "stats_cb=x"], ["-X", "client.id=\udcff"], ["-X", "security.protocol=x"],
-        ["-F", "/nowhere"], ["-F", "/"], ["-F", sys.executable], ["-F", "/dev/zero"], ["--unknown"], ["extra"], ["-t"]))]
-PRODUCER = [*([flag, "0.0000001"] for flag in ("-m", "-x")), ["-m", "."], ["-m", "1e3"], ["-x", "-0.5"], ["-m", "0.3", "-x", "0.2"],
-            ["-m", "5."], ["-e", "0.5"], ["-m", "nan"], ["-l", "-m", "-1"], ["-m", "50", "-x", "10"], ["-m", "2000"], ["-x", "x"], ["--seed", "x"], ["--seed", "9" * 5000],
-            ["--embedded", "-b", "h:1"], ["-X", "acks=1"], ["-n", "0"], ["-X", "transactional.id=x"],
-            ["-X", "queue.buffering.max.messages=1.5"], ["-X", "acks=0"],
-            ["-X", "enable.idempotence=false", "-X", "request.required.acks=0"], ["--set", "x=1"]]
-CONSUMER = [["-g", ""], ["-X", "group.id="], ["--timeout", "-1"], ["--timeout", "nan"], ["--timeout", "inf"], ["--timeout", "x"],
-            ["-g", "\udcff"], ["-X", "group.protocol=x"], ["-X", "partition.assignment.strategy=range,cooperative-sticky"],
-            ["-X", "group.protocol=CONSUMER", "-X", "session.timeout.ms=6000"]]
-
-
-def checkUsageError(script, status, out, err):
-    """Require usage and one line of error, before anything else, and return that line."""
-    assert (status, out) == (2, ""), (status, out, err)
-    usage, error, end = err.split("\n")
-    assert usage.startswith("usage: ") and error.startswith(f"{script}: error: ") and end == ""
-    assert len(error) < 300
-    return error
+def wrongArguments(script):
+    """Return all wrong command lines of a script."""
+    values = [[flag, value] for whose in ("run", script) for flag, values in WRONG_VALUES[whose].items() for value in values]
+    return [[], *(["-t", "t", *words] for words in [*values, *WRONG_TOGETHER["run"], *WRONG_TOGETHER[script]])]
 
 
 @pytest.fixture
 def usageError(capfd):
-    """Return a function that runs a script in this process and requires a usage error of it."""
+    """Return a function that runs a script, requires usage and one line of error, and no more, and returns that line."""
     def require(script, arguments):
         status = runHere(script, *arguments)
-        return checkUsageError(script, status, *capfd.readouterr())
+        out, err = capfd.readouterr()
+        assert (status, out) == (2, ""), (status, out, err)
+        usage, error, end = err.split("\n")
+        assert usage.startswith("usage: ") and error.startswith(f"{script}: error: ") and end == ""
+        assert len(error) < 300
+        return error
     return require
 
 
-@pytest.mark.parametrize("script, arguments", [
-    *((script, arguments) for script in SCRIPTS for arguments in WRONG),
-    *(("runProducer", ["-t", "t", *arguments]) for arguments in PRODUCER),
-    *(("runConsumer", ["-t", "t", *arguments]) for arguments in CONSUMER)], ids=lambda value: ascii(value)[:60])
+@pytest.mark.parametrize("script, arguments", [(script, arguments) for script in SCRIPTS for arguments in wrongArguments(script)],
+                         ids=lambda value: ascii(value)[:60])
 def test_wrongArguments(usageError, script, arguments):
     usageError(script, arguments)
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_wrongArgumentInAProcessOfItsOwn(script):
-    ended = run(script, "-t", "t", "-e", "x")
-    checkUsageError(script, ended.returncode, ended.stdout, ended.stderr)
-
-
-@pytest.mark.parametrize("bound", ["maxPlayer=1", "=1", "minStake", "minStake=", "minStake=x", "minStake=1.5",
-                                   "minGameId=" + "9" * 5000])
-def test_wrongBound(usageError, bound):
-    line = usageError("runProducer", ["-t", "t", "--set", bound])
-    assert "is not NAME=VALUE with a whole number" in line and ", ".join(gameplay.BOUNDS) in line
+NO_BOUND = f"is not NAME=VALUE with a whole number and one of the names {', '.join(gameplay.BOUNDS)}"
 
 
 @pytest.mark.parametrize("bounds, words", [
+    *(([bound], NO_BOUND) for bound in (
+        "maxPlayer=1", "=1", "minStake", "minStake=", "minStake=x", "minStake=1.5", "minGameId=" + "9" * 5000)),
     (["winModulu=0"], "winModulu 0 is no"), (["minStake=301"], "minStake 301 to maxStake 300 is no"),
     (["maxPlayerId=2147483648"], "maxPlayerId 2147483648 is no"), (["maxWin=9223372036854775808"], "maxWin 9223372036854775808 is no"),
     (["minWin=1", "maxWin=0"], "minWin 1 to maxWin 0 is no"),
-    (["minWin=-9223372036854775808", "maxWin=-9223372036854775809"], "to maxWin -9223372036854775809 is no")])
-def test_boundsThatMakeNoGame(usageError, bounds, words):
+    (["minWin=-9223372036854775808", "maxWin=-9223372036854775809"], "to maxWin -9223372036854775809 is no")],
+    ids=lambda value: str(value)[:60])
+def test_wrongBounds(usageError, bounds, words):
     assert words in usageError("runProducer", ["-t", "t", *(word for bound in bounds for word in ("--set", bound))])
 
 
@@ -87,7 +76,7 @@ def test_boundsThatMakeNoGame(usageError, bounds, words):
     ("minWin", 1.5, "minWin 1.5 to maxWin 500 is no range of whole numbers of 64 bits"),
     ("maxGameId", "15", "minGameId 10 to maxGameId '15' is no range of whole numbers of 32 bits"),
     ("winModulu", None, "winModulu None is no whole number to divide by")])
-def test_editedBoundsThatMakeNoGame(usageError, monkeypatch, bound, value, words):
+def test_wrongEditedBounds(usageError, monkeypatch, bound, value, words):
     monkeypatch.setattr(gameplay, bound, value)
     assert usageError("runProducer", ["-t", "t", "--embedded"]).endswith(f"gameplay.py: {words}")
 
@@ -97,18 +86,6 @@ def test_editedBoundsThatMakeNoGame(usageError, monkeypatch, bound, value, words
 def test_wrongVariable(usageError, monkeypatch, script, value):
     monkeypatch.setenv("BOOTSTRAP_SERVERS", value)
     assert "environment variable BOOTSTRAP_SERVERS" in usageError(script, ["-t", "t"])
-
-
-@pytest.mark.parametrize("script, key, value", [
-    *((script, "error_cb", "x") for script in SCRIPTS), ("runProducer", "delivery.report.only.error", "true"),
-    ("runProducer", "test.mock.num.brokers", "3"), ("runConsumer", "enable.auto.offset.store", "true")])
-def test_propertyThatTheScriptSetsItself(mock, script, key, value):
-    topic = mock.topic()
-    mock.publish(topic, "one")
-    more = ["-l", "-e", 5, "-m", 0, "-x", 0] if script == "runProducer" else ["-g", topic, "-e", 1]
-    ended = run(script, "-t", topic, "-b", mock.bootstrap, *more, "-X", f"{key}={value}")
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert "Finished publishing: 5 messages." in ended.stdout or "Received message: one" in ended.stdout
 
 
 @pytest.mark.parametrize("typed, names", [
@@ -131,46 +108,20 @@ def test_fileThatCanBeReadOnce(mock, tmp_path, script):
         process.until(f"Bootstrap servers: {mock.bootstrap}\n")
 
 
-def test_flagsThatMeanNothingWithoutALoopInAProcessOfItsOwn(mock):
-    ended = run("runProducer", "-t", mock.topic(), "-b", mock.bootstrap, "-e", 1000)
-    assert (ended.returncode, ended.stderr) == (0, "runProducer: without -l this means nothing: -e\n")
-
-
-@pytest.mark.parametrize("typed, group", [
-    (["-X", "group.id=theirs"], "theirs"), (["-F", "{file}"], "theirs"), (["-X", "group.id=theirs", "--group", "ours"], "ours"),
-    (["-g", "consumer-1", "-F", "{file}"], "consumer-1"), ([], "consumer-1")])
-def test_whichGroup(faultyMock, file, typed, group):
-    """The one that was typed."""
-    path = file("group.id=theirs\n")
-    faultyMock.publish("topic", "one", partition=0)
-    words = [word.format(file=path) for word in typed]
-    ended = run("runConsumer", "-t", "topic", "-b", faultyMock.bootstrap, "-e", 1, *words)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert {name for name in ("ours", "theirs", "consumer-1") if faultyMock.stored("topic", name) == 1} == {group}
-
-
 SECRET = "hunter2"
 WITH_SECRET = [f"sasl.password {SECRET}", f"sasl.password:{SECRET}", SECRET, f"sasl.passwrod={SECRET}", f"Sasl.Password={SECRET}",
                f"bootstrap.servers=user:{SECRET}@host:1", f"sasl.password:{SECRET}=x",
                f'sasl.jaas.config=org.apache.kafka.PlainLoginModule required password="{SECRET}";']
 
 
-@pytest.fixture
-def file(tmp_path):
-    """Return a function that writes a file of properties."""
-    def write(content):
-        path = tmp_path / "kafka.properties"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-    return write
-
-
 @pytest.mark.parametrize("text, place", [
     ("bootstrap.servers=h:1\nfoo\n", "line 2"), ("# a\n\n=x\n", "line 3"), ("Foo Bar=x\n", "line 1"),
     ("sasl.password\n", "line 1"), ("bootstrap.servers=h:x\n", "line 1"),
-    (b"client.id=\xff\n", "UTF-8")])
-def test_wrongFile(usageError, file, text, place):
-    assert place in usageError("runConsumer", ["-t", "t", "-F", file(text)])
+    ("client.id=\xff\n", "UTF-8")])
+def test_wrongFile(usageError, tmp_path, text, place):
+    path = tmp_path / "kafka.properties"
+    path.write_text(text, encoding="latin-1")
+    assert place in usageError("runConsumer", ["-t", "t", "-F", path])
 
 
 @pytest.mark.parametrize("line", [*WITH_SECRET, f"ssl.key.password={SECRET}\udcff", f"sasl.password={SECRET}\n-Xfoo=bar"])
@@ -180,8 +131,9 @@ def test_valueOfAPropertyIsNotRepeated(usageError, script, line):
 
 
 @pytest.mark.parametrize("line", WITH_SECRET)
-def test_valueInAFileIsNotRepeated(usageError, file, line):
-    path = file(f"# of the cluster\n{line}\n")
+def test_valueInAFileIsNotRepeated(usageError, tmp_path, line):
+    path = tmp_path / "kafka.properties"
+    path.write_text(f"# of the cluster\n{line}\n")
     said = usageError("runProducer", ["-t", "t", "-F", path])
     assert SECRET not in said
     assert f"{path}, line 2: " in said or "error: configuration: " in said

@@ -1,5 +1,4 @@
 """A host: a program of somebody's own that calls main(), and goes on with what it had."""
-import contextlib
 import importlib
 import signal
 import socket
@@ -11,26 +10,9 @@ import pytest
 from support.pairs import loopOn
 from support.processes import LIMIT, SIGNALS, complaints, consumerOf, run
 
-RUNS = {"runProducer": ["-l", "-e", 5, "-m", 0, "-x", 0], "runConsumer": ["-e", 1]}
+RUNS = {"runProducer": ["-e", 5, "-m", 0, "-x", 0], "runConsumer": ["-e", 1]}
+END = {"runProducer": "Finished publishing: 5 messages.\n", "runConsumer": "Received message: one\n"}
 WRONG = ["-e", "x"]
-
-
-@contextlib.contextmanager
-def ownSignals():
-    """Have signals handled as a host does, and yield what is to be as it was: handlers and the wakeup fd."""
-    handlers = {number: lambda *_: None for number in SIGNALS}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    wakeup = signal.set_wakeup_fd(writer.fileno())
-    try:
-        yield handlers, writer.fileno()
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        reader.close()
-        writer.close()
 
 
 def signalsNow():
@@ -40,20 +22,49 @@ def signalsNow():
     return {number: signal.getsignal(number) for number in SIGNALS}, wakeup
 
 
+@pytest.fixture
+def hostsSignals():
+    """Handle signals as a host does, and return what has to stay: the handlers and the wakeup fd."""
+    handlers, wakeup = signalsNow()
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno())
+        for number in SIGNALS:
+            signal.signal(number, lambda *_: None)
+        yield signalsNow()
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def words(ground, topic, script, arguments):
+    """Return the command line of a script, without its name, as text."""
+    command = loopOn if script == "runProducer" else consumerOf
+    return [str(word) for word in command(ground, topic, *arguments)[1:]]
+
+
 def main(ground, topic, script, arguments):
     """Run a script's main() as a host does."""
-    words = loopOn(ground, topic) if script == "runProducer" else consumerOf(ground, topic)
-    return importlib.import_module(script).main([str(word) for word in [*words[1:], *arguments]])
+    return importlib.import_module(script).main(words(ground, topic, script, arguments))
+
+
+def mainInThread(*arguments):
+    """Likewise in a thread, which gets no signals, so it takes none."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(main, *arguments).result(LIMIT)
 
 
 @pytest.mark.parametrize("script", RUNS)
 @pytest.mark.parametrize("isWrong", [False, True])
-def test_signalsAreGivenBack(mock, script, isWrong):
+@pytest.mark.parametrize("call", [main, mainInThread])
+def test_signalsAreGivenBack(mock, capfd, hostsSignals, call, isWrong, script):
     topic = mock.topic()
     mock.publish(topic, "one")
-    with ownSignals() as before:
-        assert main(mock, topic, script, WRONG if isWrong else RUNS[script]) == (2 if isWrong else 0)
-        assert signalsNow() == before
+    assert call(mock, topic, script, WRONG if isWrong else RUNS[script]) == (2 if isWrong else 0)
+    assert signalsNow() == hostsSignals
+    out, err = capfd.readouterr()
+    assert (END[script] in out, complaints(err.splitlines()) == []) == (not isWrong, not isWrong)
 
 
 @pytest.mark.parametrize("script", RUNS)
@@ -61,22 +72,9 @@ def test_defaultOfASignalIsGivenBack(mock, script):
     """After the run it ends the host."""
     topic = mock.topic()
     mock.publish(topic, "one")
-    words = loopOn(mock, topic) if script == "runProducer" else consumerOf(mock, topic)
     code = f"import os, sys, {script}; {script}.main(sys.argv[1:]); os.kill(os.getpid(), {signal.SIGTERM:d}); print('goes on')"
-    ended = run(sys.executable, "-c", code, *words[1:], *RUNS[script])
+    ended = run(sys.executable, "-c", code, *words(mock, topic, script, RUNS[script]))
     assert ended.returncode == -signal.SIGTERM and "goes on" not in ended.stdout, ended.stderr
-
-
-@pytest.mark.parametrize("script", RUNS)
-def test_inAThread(mock, capfd, script):
-    """Which gets no signals, so it takes none."""
-    topic = mock.topic()
-    mock.publish(topic, "one")
-    with ownSignals() as before, ThreadPoolExecutor(1) as pool:
-        assert pool.submit(main, mock, topic, script, RUNS[script]).result(LIMIT) == 0
-        assert signalsNow() == before
-    out, err = capfd.readouterr()
-    assert complaints(err.splitlines()) == [] and ("Finished publishing: 5 messages.\n" in out or "Received message: one\n" in out)
 
 
 def test_bothInThreadsAtOnce(mock):

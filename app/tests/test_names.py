@@ -2,7 +2,7 @@
 import contextlib
 import ctypes
 import random
-import socket
+import socketserver
 import struct
 import subprocess
 import threading
@@ -24,56 +24,48 @@ def answer(question):
     return question[:2] + struct.pack("!HHHHH", 0x8180, 1, bool(record), 0, 0) + question[12:end] + record
 
 
-@pytest.fixture
-def nameServer(tmp_path):
-    """Return a function that starts a name server, and returns what gives a process that one and no other.
+@contextlib.contextmanager
+def nameServer(path, seconds):
+    """Run a name server that takes so many seconds for each answer. Yield what gives a process that one and no other."""
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            question, server = self.request
+            time.sleep(seconds)
+            with contextlib.suppress(OSError):
+                server.sendto(answer(question), self.client_address)
 
-    It takes so many seconds for each answer.
-    """
-    with contextlib.ExitStack() as stack:
-        def start(seconds):
-            address = "127." + ".".join(str(random.randrange(1, 255)) for _ in range(3))
-            server = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            try:
-                server.bind((address, 53))
-            except OSError as error:
-                pytest.skip(f"no name server at {address}: {error}")
-
-            def reply(question, client):
-                time.sleep(seconds)
-                with contextlib.suppress(OSError):
-                    server.sendto(answer(question), client)
-
-            def serve():
-                with contextlib.suppress(OSError):
-                    while True:
-                        threading.Thread(target=reply, args=server.recvfrom(512), daemon=True).start()
-            threading.Thread(target=serve, daemon=True).start()
-            path = tmp_path / f"{address}.conf"
-            path.write_text(f"nameserver {address}\noptions timeout:30\n")
-
-            def use():
-                libc = ctypes.CDLL(None)
-                own = libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
-                assert not own and not libc.mount(str(path).encode(), b"/etc/resolv.conf", None, MS_BIND, None)
-            return use
-        yield start
+    def use():
+        libc = ctypes.CDLL(None)
+        own = libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+        assert not own and not libc.mount(str(path).encode(), b"/etc/resolv.conf", None, MS_BIND, None)
+    address = "127." + ".".join(str(random.randrange(1, 255)) for _ in range(3))
+    try:
+        server = socketserver.ThreadingUDPServer((address, 53), Handler)
+    except OSError as error:
+        pytest.skip(f"no name server at {address}: {error}")
+    with server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        path.write_text(f"nameserver {address}\noptions timeout:30\n")
+        yield use
+        server.shutdown()
 
 
 @pytest.mark.waits
-def test_slowNameServer(mock, nameServer):
+def test_slowNameServer(mock, tmp_path):
     """A look-up of 11 s is waited for, and one that never ends for 20 s. All side by side, because it takes long."""
     topic, port = mock.topic(), mock.bootstrap.split(":")[1]
     mock.publish(topic, "one")
     scripts = ("runProducer", "-l", "-e", 1), ("runConsumer", "-g", topic, "-e", 1)
-    try:
-        slow, never = ([Process(script, "-t", topic, "-b", f"slow.test:{port}", *more, preexec_fn=use) for script, *more in scripts]
-                       for use in (nameServer(11), nameServer(10 * LIMIT)))
-    except subprocess.SubprocessError:
-        pytest.skip("only root on Linux can give a process a name server of its own")
-    for process in slow:
-        assert (process.end(), complaints(process.err)) == (0, [])
-    for process in never:
-        waitFor(lambda: process.err, "its words", 30)  # noqa: B023
-        assert process.end() == 1
-        assert process.err[0].endswith(f": no Kafka broker at slow.test:{port}: the look-up of its name takes long\n"), process.err
+    with nameServer(tmp_path / "slow", 11) as useSlow, nameServer(tmp_path / "never", 10 * LIMIT) as useNever:
+        try:
+            slow, never = ([Process(script, "-t", topic, "-b", f"slow.test:{port}", *more, preexec_fn=use) for script, *more in scripts]
+                           for use in (useSlow, useNever))
+        except subprocess.SubprocessError:
+            pytest.skip("only root on Linux can give a process a name server of its own")
+        for process in slow:
+            assert (process.end(), complaints(process.err)) == (0, [])
+        for process in never:
+            waitFor(lambda: process.err, "its words", 30)  # noqa: B023
+            assert process.end() == 1
+            assert process.err[0].endswith(f": no Kafka broker at slow.test:{port}: the look-up of its name takes long\n"), process.err

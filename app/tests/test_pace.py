@@ -1,4 +1,4 @@
-"""The pace of a loop: when an event is due, and what --seed makes the same."""
+"""The pace of a loop: when an event is due, by the events' own times too, and what --seed makes the same."""
 import datetime
 import itertools
 import json
@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 from support.kafka import waitFor
-from support.processes import LIMIT, Process
+from support.processes import APP, LIMIT, Process, events, run
 
 import pace
 
@@ -46,15 +46,39 @@ def test_noMoreAtOnceThanThereIsRoomFor(monkeypatch):
     assert [ours.take(60), ours.take(60), ours.take(60)] == [60, 41, 0] and ours.wait() > 0
 
 
+def timesOf(texts):
+    """Return when events were generated, in ms."""
+    return [datetime.datetime.fromisoformat(json.loads(text)["eventTime"]).timestamp() * 1000 for text in texts]
+
+
+@pytest.mark.parametrize("least, longest, rate", [
+    ("0.2", "0.20", 5000), ("0.05", "0.05", 20000), ("0", "1", 2000), ("0.000001", "1.0", 2000)])
+def test_rate(least, longest, rate):
+    """Over 3 s in 30 parts: all of it takes no less than it should, and some part that nothing held up takes no more."""
+    total, part = 3 * rate, rate // 10
+    ended = run("runProducer", "-t", "t", "-l", "-e", total, "-m", least, "-x", longest, "-p", part, "--embedded")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(
+        f"Running in a loop. Number loops: {total} Min latency: {least} Max latency: {longest} Printing every {part}:")
+    assert ended.stdout.endswith(f"\nFinished publishing: {total} messages.\nPress the enter key to exit\n")
+    first, *ends = timesOf(events(ended.stdout))
+    assert len(ends) == 30 and ends[-1] - first > 3000 * 0.95
+    assert min(later - earlier for earlier, later in zip([first, *ends], ends)) < 100 * 1.05
+
+
+def test_rateOfThePage():
+    """Which is one of those above."""
+    assert "`-m 0.05 -x 0.05` is 20,000 a second" in (APP.parent / "README.md").read_text()
+
+
 def spin(*runs):
     """Run loops side by side. Return for each (its events without their times, when each was generated, in ms)."""
     processes = [Process("runProducer", "-t", "t", "--embedded", "-l", "-e", 30, "-p", 1, *flags) for flags in runs]
     for process in processes:
         assert process.end() == 0, process.err
         texts = process.shown()
-        times = [datetime.datetime.fromisoformat(json.loads(text)["eventTime"]).timestamp() * 1000 for text in texts]
-        assert len(times) == 30
-        yield [text.split(', "eventTime"')[0] for text in texts], times
+        assert len(texts) == 30
+        yield [text.split(', "eventTime"')[0] for text in texts], timesOf(texts)
 
 
 def apart(times, others):

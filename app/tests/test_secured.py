@@ -5,7 +5,7 @@ from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, A
                                    UserScramCredentialUpsertion)
 from support.grounds import Ground, requireKafka
 from support.kafka import ApacheKafka, freePort
-from support.processes import LIMIT, Process, environment, finished, run
+from support.processes import LIMIT, Process, environment, events, finished, run
 
 # A user logs in by the mechanism. The spinner may do what a test allows it, the guest no more than look at topics.
 USERS = {"spinner": ("SCRAM-SHA-256", "Lucky-Wheel-7531"), "guest": ("PLAIN", "Empty-Purse-2468")}
@@ -14,22 +14,13 @@ SCRIPTS = ["runProducer", "runConsumer"]
 LOOP = "-l", "-e", 100, "-m", 0, "-x", 0
 
 
-def keytool(folder, store, *arguments):
-    """Run the JDK's keytool on a key store in the folder."""
-    run("keytool", *arguments, "-keystore", f"{store}.p12", "-storetype", "PKCS12", "-storepass", "storepass", cwd=folder, check=True)
-
-
 def makeCertificates(folder):
-    """Make two authorities, ca.pem and other.pem, and broker.p12: the key of 127.0.0.1, certified by the first."""
-    for name in "ca", "other":
-        keytool(folder, name, "-genkeypair", "-alias", name, "-keyalg", "RSA", "-dname", f"CN={name}", "-ext", "bc:c")
-        keytool(folder, name, "-exportcert", "-alias", name, "-rfc", "-file", f"{name}.pem")
-    keytool(folder, "broker", "-genkeypair", "-alias", "broker", "-keyalg", "RSA", "-dname", "CN=broker")
-    keytool(folder, "broker", "-certreq", "-alias", "broker", "-file", "broker.csr")
-    keytool(folder, "ca", "-gencert", "-alias", "ca", "-infile", "broker.csr", "-outfile", "broker.pem", "-rfc",
-            "-ext", "san=ip:127.0.0.1")
-    keytool(folder, "broker", "-importcert", "-noprompt", "-alias", "ca", "-file", "ca.pem")
-    keytool(folder, "broker", "-importcert", "-alias", "broker", "-file", "broker.pem")
+    """Make two keys for 127.0.0.1: NAME.p12 holds the key, NAME.pem its certificate, which is its own authority."""
+    for name in "broker", "other":
+        for words in (("-genkeypair", "-keyalg", "RSA", "-dname", f"CN={name}", "-ext", "san=ip:127.0.0.1"),
+                      ("-exportcert", "-rfc", "-file", f"{name}.pem")):
+            store = "-keystore", f"{name}.p12", "-storetype", "PKCS12", "-storepass", "storepass"
+            run("keytool", *words, *store, cwd=folder, check=True)
 
 
 class Secured(Ground):
@@ -38,15 +29,15 @@ class Secured(Ground):
     The last one asks its clients for a certificate.
     """
 
-    def __init__(self, cluster, folder):
-        super().__init__("apache", cluster.bootstrap)
-        self.cluster, self.folder, self.secured, self.mutual = cluster, folder, cluster.secured, cluster.mutual
+    def __init__(self, cluster, folder, secured, mutual):
+        super().__init__("apache", cluster.bootstrap, cluster)
+        self.folder, self.secured, self.mutual = folder, secured, mutual
 
     def properties(self, user="spinner", **changes):
         """Return what a user needs to connect; names in changes have underscores for dots."""
         mechanism, password = USERS[user]
         return {"bootstrap.servers": self.secured, "security.protocol": "SASL_SSL", "sasl.mechanism": mechanism,
-                "sasl.username": user, "sasl.password": password, "ssl.ca.location": str(self.folder / "ca.pem"),
+                "sasl.username": user, "sasl.password": password, "ssl.ca.location": str(self.folder / "broker.pem"),
                 **{key.replace("_", "."): value for key, value in changes.items()}}
 
     def file(self, path, *arguments, **changes):
@@ -82,21 +73,20 @@ def secured(tmp_path_factory):
     requireKafka()
     folder = tmp_path_factory.mktemp("certificates")
     makeCertificates(folder)
-    cluster = ApacheKafka(folder, ssl_keystore_location=folder / "broker.p12", ssl_keystore_password="storepass",
-                          ssl_keystore_type="PKCS12", super_users="User:ANONYMOUS",
+    stores = {f"ssl_{store}_{key}": value for store in ("keystore", "truststore") for key, value in (
+        ("location", folder / "broker.p12"), ("password", "storepass"), ("type", "PKCS12"))}
+    cluster = ApacheKafka(folder, **stores, super_users="User:ANONYMOUS", sasl_enabled_mechanisms="SCRAM-SHA-256,PLAIN",
                           authorizer_class_name="org.apache.kafka.metadata.authorizer.StandardAuthorizer")
-    cluster.secured, cluster.mutual = (f"127.0.0.1:{freePort()}" for _ in range(2))
-    cluster.broker.addListener("SASL_SSL", cluster.secured)
-    cluster.broker.addListener("SSL", cluster.mutual)
-    modules = "listener.name.sasl_ssl.{}.sasl.jaas.config", "org.apache.kafka.common.security.{}LoginModule required{};"
+    addresses = [f"127.0.0.1:{freePort()}" for _ in range(2)]
+    for name, address in zip(("SASL_SSL", "SSL"), addresses):
+        cluster.broker.addListener(name, address)
+    key, module = "listener.name.sasl_ssl.{}.sasl.jaas.config", "org.apache.kafka.common.security.{}LoginModule required{};"
     cluster.broker.properties.update({
         "listener.name.ssl.ssl.client.auth": "required",
-        "ssl.truststore.location": folder / "broker.p12", "ssl.truststore.password": "storepass", "ssl.truststore.type": "PKCS12",
-        "sasl.enabled.mechanisms": "SCRAM-SHA-256,PLAIN",
-        modules[0].format("scram-sha-256"): modules[1].format("scram.Scram", ""),
-        modules[0].format("plain"): modules[1].format("plain.Plain", f' user_guest="{USERS["guest"][1]}"')})
+        key.format("scram-sha-256"): module.format("scram.Scram", ""),
+        key.format("plain"): module.format("plain.Plain", f' user_guest="{USERS["guest"][1]}"')})
     with cluster:
-        ground = Secured(cluster, folder)
+        ground = Secured(cluster, folder, *addresses)
         added = ground.admin.alter_user_scram_credentials([UserScramCredentialUpsertion(
             "spinner", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), USERS["spinner"][1].encode())])
         added["spinner"].result(LIMIT)
@@ -107,32 +97,16 @@ def secured(tmp_path_factory):
 
 def checkWords(out, err):
     """Require of what a script printed: no password, no traceback, no raw line of the library's log."""
-    for password in [WRONG, *(password for _, password in USERS.values())]:
-        assert password not in out + err
+    for secret in [WRONG, *(password for _, password in USERS.values())]:
+        assert secret not in out + err
     assert "Traceback" not in err and "Exception ignored" not in err
     assert not any(line.startswith("%") for line in (out + err).splitlines())
 
 
-def runQuietly(script, *arguments, **options):
-    """Run a script to its end and return that, its words checked."""
-    ended = run(script, *arguments, **options)
-    checkWords(ended.stdout, ended.stderr)
-    return ended
-
-
-def produceAndConsume(topic, *arguments, **options):
-    """Publish 100 events and receive them, with the same arguments, with nothing to complain of."""
-    producer = runQuietly("runProducer", "-t", topic, *LOOP, *arguments, **options)
-    assert (producer.returncode, producer.stderr) == (0, "") and "Finished publishing: 100 messages." in producer.stdout
-    consumer = runQuietly("runConsumer", "-t", topic, "-g", topic, "-e", 100, "--timeout", 60, *arguments, **options)
-    assert (consumer.returncode, consumer.stderr) == (0, "")
-    assert sum(line.startswith("Received message: ") for line in consumer.stdout.splitlines()) == 100
-    return producer, consumer
-
-
 def refused(script, *arguments):
     """Run a script that cannot do its work, and return the one or two lines on stderr that say why."""
-    ended = runQuietly(script, *arguments)
+    ended = run(script, *arguments)
+    checkWords(ended.stdout, ended.stderr)
     assert "Message produced" not in ended.stdout and "Received message" not in ended.stdout
     lines = ended.stderr.splitlines()
     assert ended.returncode == 1 and len(lines) in (1, 2), (ended.returncode, lines)
@@ -140,23 +114,26 @@ def refused(script, *arguments):
     return ended.stderr
 
 
-@pytest.mark.parametrize("user", USERS)
-def test_file(secured, tmp_path, user):
-    topic, path = secured.all(user), secured.file(tmp_path / "cluster.properties", user)
+@pytest.mark.parametrize("user, changes, properties", [
+    *((user, {}, []) for user in USERS),
+    *(("spinner", {"bootstrap_servers": "127.0.0.1:1", "sasl_password": WRONG},
+       ["bootstrap.servers={secured.secured}", f"sasl.password={blank}{USERS['spinner'][1]}"]) for blank in ("", " "))])
+def test_access(secured, tmp_path, user, changes, properties):
+    """By the file of -F, which is stronger than the variable, and by -X, which is stronger than the file."""
+    topic, path = secured.all(user), secured.file(tmp_path / "cluster.properties", user, **changes)
+    words = ["-t", topic, "-F", path, *(word for text in properties for word in ("-X", text.format(secured=secured)))]
+    env = environment(BOOTSTRAP_SERVERS="127.0.0.1:1")
     try:
-        ends = produceAndConsume(topic, "-F", path, env=environment(BOOTSTRAP_SERVERS="127.0.0.1:1"))
+        producer = run("runProducer", *LOOP, *words, env=env)
+        consumer = run("runConsumer", "-g", topic, "-e", 100, "--timeout", 60, *words, env=env)
     finally:
         secured.forbid(topic)  # test_noRight needs a guest who may write nowhere
-    assert secured.count(topic) == 100
-    assert all(f"Bootstrap servers: {secured.secured}\n" in ended.stdout for ended in ends)
-
-
-@pytest.mark.parametrize("blank", ["", " "])
-def test_propertyOverFile(secured, tmp_path, blank):
-    topic, password = secured.all(), secured.properties()["sasl.password"]
-    path = secured.file(tmp_path / "cluster.properties", bootstrap_servers="127.0.0.1:1", sasl_password=WRONG)
-    produceAndConsume(topic, "-F", path, "-X", f"bootstrap.servers={secured.secured}", "-X", f"sasl.password={blank}{password}")
-    assert secured.count(topic) == 100
+    for ended in producer, consumer:
+        checkWords(ended.stdout, ended.stderr)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert f"Bootstrap servers: {secured.secured}\n" in ended.stdout
+    assert "Finished publishing: 100 messages." in producer.stdout
+    assert len(events(consumer.stdout)) == secured.count(topic) == 100
 
 
 NO_ACCESS = "no access to {secured.secured}: "
@@ -166,7 +143,7 @@ OTHER = {"ssl_keystore_location": "{secured.folder}/other.p12", "ssl_keystore_pa
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("user, changes, words", [
-    *((user, {"sasl_password": WRONG}, [NO_ACCESS, "uthentication"]) for user in USERS),
+    *((user, {"sasl_password": WRONG}, [NO_ACCESS, "uthentication", "sasl.*"]) for user in USERS),
     ("spinner", {"ssl_ca_location": "{secured.folder}/other.pem"}, [NO_ACCESS, "certificate verify failed", "ssl.*"]),
     ("spinner", {"sasl_mechanism": "SCRAM-SHA-512"}, [NO_ACCESS, "SCRAM-SHA-512"]),
     *(("spinner", changes, ["no access to {secured.mutual}: ", "certificate"]) for changes in (TLS, {**TLS, **OTHER})),

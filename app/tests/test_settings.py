@@ -1,8 +1,9 @@
-"""The settings of librdkafka that the scripts give to their clients, each for a promise of the pages."""
+"""The settings of librdkafka: those that the scripts make, each for a promise of the pages, and those that a user makes."""
 import sys
 
 import pytest
-from support.processes import run
+from support.pairs import loopOn
+from support.processes import consumerOf, events, run
 
 BOTH = {"bootstrap.servers": "h:1", "log_level": "0", "socket.timeout.ms": "10000", "socket.connection.setup.timeout.ms": "10000",
         "reconnect.backoff.max.ms": "1000", "connections.max.idle.ms": "180000"}
@@ -44,11 +45,43 @@ sys.exit(__import__(sys.argv[1]).main(sys.argv[2:]))
     ("runConsumer", ["-X", "heartbeat.interval.ms=700", "-g", "mine", "-X", "client.id=a"],
      {"heartbeat.interval.ms": "700", "group.id": "mine", "client.id": "a"}),
     ("runConsumer", ["-X", "client.id=a=b=="], {"client.id": "a=b=="}),  # a password may end so
-    ("runConsumer", ["-X", "group.protocol=consumer"], {"group.protocol": "consumer", "heartbeat.interval.ms": None})])
-def test_settings(script, typed, changes):
+    ("runConsumer", ["-X", "group.protocol=consumer"], {"group.protocol": "consumer", "heartbeat.interval.ms": None}),
+    *(("runConsumer", typed, {"group.id": group}) for typed, group in (
+        (["-X", "group.id=theirs"], "theirs"), (["-F", "{file}"], "theirs"),
+        (["-X", "group.id=theirs", "--group", "ours"], "ours"), (["-g", "consumer-1", "-F", "{file}"], "consumer-1")))])
+def test_settings(tmp_path, script, typed, changes):
     """changes: to those without any flag; None for one that is left out."""
-    ended = run(sys.executable, "-c", STAND_IN, script, "-t", "t", "-b", "h:1", *typed)
+    file = tmp_path / "kafka.properties"
+    file.write_text("group.id=theirs\n")
+    words = [str(word).format(file=file) for word in typed]
+    ended = run(sys.executable, "-c", STAND_IN, script, "-t", "t", "-b", "h:1", *words)
     expected = {**(PRODUCER if script == "runProducer" else CONSUMER), **changes}
     assert ended.returncode == 7, ended.stderr
     assert dict(line.split("=", 1) for line in ended.stdout.splitlines()) == {
         key: value for key, value in expected.items() if value is not None}
+
+
+@pytest.mark.parametrize("setting, stored", [
+    *((setting, 1) for setting in (
+        "group.protocol=classic", "partition.assignment.strategy=cooperative-sticky",
+        "partition.assignment.strategy=roundrobin", "group.instance.id=one", "enable.partition.eof=true",
+        "allow.auto.create.topics=true", "statistics.interval.ms=100", "isolation.level=read_uncommitted",
+        "enable.auto.commit=true", "enable.auto.commit=1",
+        "error_cb=x", "enable.auto.offset.store=true")),  # the script sets these two itself
+    *((f"enable.auto.commit={value}", None) for value in ("false", "False", "0"))])
+def test_consumerWith(mock, setting, stored):
+    topic = mock.topic()
+    mock.publish(topic, "one", partition=0)
+    ended = run(*consumerOf(mock, topic, "-e", 1, "-X", setting))
+    assert (ended.returncode, ended.stderr, events(ended.stdout)) == (0, "", ["one"])
+    assert mock.stored(topic, topic) == stored
+
+
+@pytest.mark.parametrize("setting", [
+    "enable.idempotence=false", "message.timeout.ms=0", "compression.codec=gzip", "acks=all", "statistics.interval.ms=100",
+    "error_cb=x", "delivery.report.only.error=true", "test.mock.num.brokers=3"])  # the script sets these three itself
+def test_producerWith(mock, setting):
+    topic = mock.topic()
+    ended = run(*loopOn(mock, topic, "-e", 100, "-m", 0, "-x", 0, "-X", setting))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert sorted(events(ended.stdout)) == sorted(mock.values(topic)) and len(events(ended.stdout)) == 100

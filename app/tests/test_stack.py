@@ -10,8 +10,8 @@ import yaml
 from confluent_kafka.admin import ConfigResource
 from support.kafka import waitFor
 from support.pairs import pair, reconcile
-from support.processes import APP, EXIT, LIMIT, READY, Process, complaints, events, finished, matches, run
-from support.stack import CHECKED, COMPOSE, DOCKERFILE, SERVICES, docker, done
+from support.processes import APP, EXIT, LIMIT, READY, Process, complaints, events, finished, matches
+from support.stack import COMPOSE, DOCKERFILE, SERVICES, docker, done
 
 SERVER = "Bootstrap servers: broker:29092"
 
@@ -24,40 +24,25 @@ def written():
 
 def test_writtenServices(written):
     services = written["services"]
-    assert services.keys() == SERVICES and "version" not in written
+    assert services.keys() == SERVICES
     assert all(service["container_name"] == name for name, service in services.items())
-    assert all(services.keys() >= service.get("depends_on", {}).keys() for service in services.values())
-    assert all(services[name]["healthcheck"]["test"] for name in CHECKED)
     assert all(services[name]["restart"] == "unless-stopped" for name in ("zookeeper", "broker"))
-    assert services["event-gen"]["init"] is True and "command" not in services["event-gen"]  # the image's own will do
-    assert all(service["security_opt"] == ["no-new-privileges:true"] and service["cap_drop"] == ["ALL"]
-               for service in services.values())
+    assert services["event-gen"]["init"] is True
     assert services["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_READONLY"] == "${UI_READONLY:-true}"
 
 
 def test_writtenImagesArePinned(written):
     images = {name: service["image"] for name, service in written["services"].items() if name != "event-gen"}
-    base = re.findall(r"^FROM (\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
+    [base] = re.findall(r"^FROM (\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
     pinned = r"[\w./-]+(:v?\d[\w.-]*|:\$\{\w+:-\d[\w.-]*\}|(:[\w.-]+)?@sha256:[0-9a-f]{64})"
-    assert [image for image in [*images.values(), *base] if not re.fullmatch(pinned, image)] == []
-    assert len(base) == 1
+    assert [image for image in [*images.values(), base] if not re.fullmatch(pinned, image)] == []
     assert len({image.partition(":")[2] for image in images.values() if image.startswith("confluentinc/")}) == 1
     assert set(re.findall(r"\$\{?(\w+)", COMPOSE.read_text())) == {
         "CONFLUENT_TAG", "BROKER_PORT", "UI_PORT", "UI_READONLY", "ZOOKEEPER_PORT"}
 
 
-def test_writtenPortsAreOnLoopback(written):
-    ports = {name: service["ports"] for name, service in written["services"].items() if "ports" in service}
-    assert ports == {"zookeeper": ["127.0.0.1:${ZOOKEEPER_PORT:-2181}:2181"],
-                     "broker": ["127.0.0.1:${BROKER_PORT:-9092}:${BROKER_PORT:-9092}"],
-                     "kafka-ui": ["127.0.0.1:${UI_PORT:-8080}:8080"]}
-
-
-def test_writtenDockerfile():
-    steps = [line.split() for line in DOCKERFILE.read_text().split("\n") if line[:1].isalpha()]
-    assert [rest for step, *rest in steps if step == "WORKDIR"][-1] == ["/app"]
-    assert [step for step, *_ in steps[-2:]] == ["USER", "CMD"] and steps[-2][1].split(":")[0] not in ("root", "0")
-    assert not re.search("--mount|--chmod|<<", DOCKERFILE.read_text())  # which Docker's older builder does not know
+def test_writtenDockerfileIsForOldBuildersToo():
+    assert not re.search("--mount|--chmod|<<", DOCKERFILE.read_text())
 
 
 def test_configHasNoWarning(stack):
@@ -77,11 +62,8 @@ def askUi(stack, path, method="GET"):
     return urllib.request.urlopen(request, timeout=LIMIT)
 
 
-def test_kafkaUi(stack):
-    assert b"UP" in askUi(stack, "/actuator/health").read()
-
-
 def test_kafkaUiIsToLookAtOnly(stack):
+    assert b"UP" in askUi(stack, "/actuator/health").read()
     clusters = askUi(stack, "/api/clusters")
     if clusters.headers.get_content_type() != "application/json":
         pytest.skip("the image only stands in for Kafka UI: it has no API")
@@ -112,15 +94,6 @@ def test_hostsAddressInTheContainerWithoutTerminal(stack):
     ended = stack.execute("python", "runConsumer.py", *address, "-g", "container", "-e", "5", "--timeout", "60")
     assert len(events(ended.stdout)) == 5 and f"{SERVER}\n" in ended.stdout
     assert (ended.stderr, ended.returncode) == ("runConsumer: " + unused, 0)
-
-
-def test_fromTheHost(stack):
-    before, address = stack.count(), ("-t", "gameplay", "-b", stack.ground.bootstrap)
-    produced = run("runProducer", *address, "-l", "-e", 10, "-m", 0, "-x", 0, "-p", 1)
-    assert (produced.stderr, produced.returncode) == ("", 0) and stack.count() == before + 10
-    consumed = run("runConsumer", *address, "-g", "host", "-e", before + 10, "--timeout", 60)
-    assert (consumed.stderr, consumed.returncode) == ("", 0)
-    assert set(events(produced.stdout)) <= set(events(consumed.stdout))
 
 
 def inside(container, *command):
@@ -182,36 +155,18 @@ def test_stopOfTheImageByItself(stack, options):
         docker("rm", "-f", container)
 
 
-@pytest.mark.parametrize("commands", [["restart"], ["stop", "start"]], ids=" ".join)
-def test_eventsSurvive(stack, commands):
-    stack.ground.publish("gameplay", "one")
-    before = stack.count()
-    for command in commands:
-        stack.compose(command)
-    assert stack.count() == before > 0
-    waitFor(stack.whole, "the stack to be whole again", LIMIT)
-
-
 def test_downAndUpAgain(stack):
+    """Also where the broker refuses a new ZooKeeper, as the page says."""
     stack.ground.publish("gameplay", "one")
-    volumes = [name for state in stack.containers().values() for name in state["Volumes"]]
-    stack.compose("down")
-    assert stack.compose("ps", "-aq") == ""
-    assert done("ps", "-aq", "--filter", f"name={stack.project}") == ""
-    done("volume", "rm", *volumes)  # `down` without -v leaves the images' unnamed ones behind
-    stack.compose("up", "-d", "--wait")
-    assert stack.whole() and stack.count() == 0
-
-
-def test_zookeeperMadeAnewBesideTheOldBroker(stack):
     done("rm", "-fv", stack.name("zookeeper"))
     stack.compose("up", "-d", "--no-deps", "zookeeper")
     done("restart", stack.name("broker"))
-    refused = re.compile(r"Invalid cluster\.id in.*meta\.properties")  # as README.md has it
+    refused = re.compile(r"Invalid cluster\.id in.*meta\.properties")  # as app/README.md has it
     waitFor(lambda: refused.search(docker("logs", stack.name("broker")).stdout), "the broker's refusal", LIMIT)
     stack.compose("down", "-v")
+    assert stack.compose("ps", "-aq") == done("ps", "-aq", "--filter", f"name={stack.project}") == ""
     stack.compose("up", "-d", "--wait")
-    assert stack.whole(), stack.containers()
+    assert stack.whole() and stack.count() == 0, stack.containers()
 
 
 def test_deletedTopicComesBack(stack):
@@ -221,8 +176,6 @@ def test_deletedTopicComesBack(stack):
 
 
 def test_rightsAndLogs(stack):
-    for service in SERVICES:
-        [found] = json.loads(done("inspect", stack.name(service)))
-        assert found["HostConfig"]["CapDrop"] == ["ALL"]
-        assert found["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"]
-        assert found["HostConfig"]["LogConfig"]["Config"]["max-size"] == "10m"
+    for host in [container["HostConfig"] for container in stack.containers().values()]:
+        assert (host["CapDrop"], host["SecurityOpt"]) == (["ALL"], ["no-new-privileges:true"])
+        assert host["LogConfig"]["Config"]["max-size"] == "10m"

@@ -37,6 +37,12 @@ def garbage(connection):
         connection.sendall(b"\x00\x00\x00\x04garbage" * 10)
 
 
+def webServer(connection):
+    """Say what a web server says to what is no request."""
+    with contextlib.suppress(OSError):
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+
+
 def noLogin(connection):
     """Speak as much of Kafka's protocol as it takes to refuse a user of SASL's PLAIN."""
     versions, handshake, authenticate = 18, 17, 36  # kinds of requests

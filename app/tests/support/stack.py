@@ -53,6 +53,7 @@ def missing():
 
 class Stack:
     """The repository's stack under a project, container names and ports of its own."""
+    server = "broker:29092"  # for its containers
 
     def __init__(self, folder, makeGround):
         """folder: an empty one; makeGround(HOST:PORT) returns what reads and writes its topics."""
@@ -106,7 +107,7 @@ class Stack:
         return lines
 
     def shell(self, line="docker exec -it event-gen bash"):
-        """Type a line of a reader that opens a shell in event-gen. Return that Shell."""
+        """Type a reader's line that opens a shell in event-gen. Return that Shell."""
         return Shell(self.own(line))
 
     def execute(self, *command):
@@ -114,14 +115,13 @@ class Stack:
         return docker("exec", self.name("event-gen"), *command)
 
     def containers(self):
-        """Return {service: its container's state, id and volumes}."""
-        found = json.loads(done("inspect", *map(self.name, sorted(SERVICES))))
-        return {one["Name"][len(self.project) + 2:]: {
-            **one["State"], "Id": one["Id"], "Volumes": [mount["Name"] for mount in one["Mounts"]]} for one in found}
+        """Return {service: what docker inspect tells of its container}."""
+        found = json.loads(done("inspect", *map(self.name, SERVICES)))
+        return dict(zip(SERVICES, found))
 
     def whole(self):
         """Tell whether four containers run, in good health where that is checked, and the fifth has done its work."""
-        states = self.containers()
+        states = {service: container["State"] for service, container in self.containers().items()}
         ended = states.pop("kafka-init-topics")
         return ((ended["Status"], ended["ExitCode"]) == ("exited", 0)
                 and all(state["Status"] == "running" for state in states.values())
@@ -142,10 +142,10 @@ class Stack:
 
 
 class Shell:
-    """A shell in event-gen, in a pseudo-terminal."""
+    """A shell in event-gen, or one with its prompt, in a pseudo-terminal."""
 
-    def __init__(self, line):
-        self.child = Terminal(*shlex.split(line))
+    def __init__(self, line, env=None):
+        self.child = Terminal(*shlex.split(line), env=env)
         self.child.expect_exact(PROMPT)
 
     def __enter__(self):
