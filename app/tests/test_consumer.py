@@ -4,15 +4,14 @@ import os
 import random
 import re
 import signal
-import sys
 from collections import Counter
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import NewPartitions, NewTopic
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import NewTopic
 from support.kafka import waitFor
 from support.mockCluster import OFFSET_COMMIT
-from support.processes import LIMIT, SIGNALS, Process, complaints, consumerOf, environment, events, run
+from support.processes import LIMIT, SIGNALS, Process, complaints, consumerOf, environment, events, run, runHere
 
 HOSTILE = {
     b"": "", b"plain": "plain", b"\xff\xfe": "\\xff\\xfe", b"\x1b[2J\x1b]0;title\x07": "\\x1b[2J\\x1b]0;title\\x07",
@@ -22,36 +21,29 @@ HOSTILE = {
     "\u6771\u4eac".encode() + b"\xe5\xa4 \n": "\u6771\u4eac\\xe5\\xa4 \\n", "a\u2066b\u2069c\x9bd".encode(): "a\\u2066b\\u2069c\\x9bd",
     **{text.encode(): text for text in ("\u6771\u4eac\u3000\u5927\u962a", "1\u00a0000", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f680",
                                         "C:\\new", "\ufeffa")}}
-BROKEN = """
-import sys
-import confluent_kafka
 
-class Broken(confluent_kafka.Consumer):
-    def store_offsets(self, *_args, **_options):
-        raise confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._STATE, "why"))
-confluent_kafka.Consumer = Broken
-import runConsumer
-sys.exit(runConsumer.main(sys.argv[1:]))
-"""
+
+def topicOf(ground, *values, partition=0, **config):
+    """Return a new topic with values on one of its partitions."""
+    topic = ground.topic(**config)
+    ground.publish(topic, *values, partition=partition)
+    return topic
 
 
 def consume(ground, topic, *arguments, **options):
-    """Run a consumer in a group of its topic's name."""
-    return run(*consumerOf(ground, topic, *arguments), **options)
+    """Run a consumer to its end. Return its exit status, the events that it showed, and its standard error."""
+    ended = run(*consumerOf(ground, topic, *arguments), **options)
+    return ended.returncode, events(ended.stdout), ended.stderr
 
 
 def test_eachMessageIsOneLineThatTheTerminalDoesNotObey(mock):
-    topic = mock.topic()
-    mock.publish(topic, *HOSTILE, None, partition=0)
-    ended = consume(mock, topic, "-e", len(HOSTILE) + 1)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert events(ended.stdout) == [*HOSTILE.values(), "null"]
+    topic = topicOf(mock, *HOSTILE, None)
+    assert consume(mock, topic, "-e", len(HOSTILE) + 1) == (0, [*HOSTILE.values(), "null"], "")
 
 
 def test_binaryValueIsOneLineThatTheTerminalDoesNotObey(mock):
-    topic, value = mock.topic(), random.Random(1).randbytes(900000).replace(b"\\", b"")
-    mock.publish(topic, value)
-    [shown] = events(consume(mock, topic, "-e", 1).stdout)
+    value = random.Random(1).randbytes(900000).replace(b"\\", b"")
+    _, [shown], _ = consume(mock, topicOf(mock, value), "-e", 1)
     assert not re.search("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", shown)
     plain = re.sub(r"\\(x..|u....|[rnt])|[^ -~]", "", shown)  # without the escapes, and what is no ASCII
     assert plain.encode() == bytes(byte for byte in value if 0x20 <= byte < 0x7f)
@@ -59,47 +51,37 @@ def test_binaryValueIsOneLineThatTheTerminalDoesNotObey(mock):
 
 @pytest.mark.parametrize("encoding, shown", [("ascii", "z\\xfcrich \\u4e2d"), ("latin-1", "z\u00fcrich \\u4e2d")])
 def test_terminalThatKnowsFewerCharacters(mock, encoding, shown):
-    topic = mock.topic()
-    mock.publish(topic, "z\u00fcrich \u4e2d")
-    ended = consume(mock, topic, "-e", 1, env=environment(PYTHONIOENCODING=encoding), encoding="latin-1")
-    assert (ended.returncode, events(ended.stdout)) == (0, [shown])
+    topic, options = topicOf(mock, "z\u00fcrich \u4e2d"), {"env": environment(PYTHONIOENCODING=encoding), "encoding": "latin-1"}
+    assert consume(mock, topic, "-e", 1, **options) == (0, [shown], "")
 
 
 def test_everyNth(mock):
-    topic = mock.topic()
-    mock.publish(topic, *map(str, range(1, 26)), partition=0)
-    assert events(consume(mock, topic, "-e", 25, "-p", 10).stdout) == ["1", "10", "20"]
+    topic = topicOf(mock, *map(str, range(1, 26)))
+    assert consume(mock, topic, "-e", 25, "-p", 10) == (0, ["1", "10", "20"], "")
 
 
 def test_eventsAreExactAndTheNextStartGoesOn(kafka):
-    topic = kafka.topic()
-    kafka.publish(topic, *map(str, range(3000)), partition=2)
-    first, second = (consume(kafka, topic, "-e", count) for count in (1001, 5))
-    rest = consume(kafka, topic, "--timeout", 5)
-    shown = [events(ended.stdout) for ended in (first, second, rest)]
-    assert list(map(len, shown)) == [1001, 5, 1994] and sum(shown, []) == list(map(str, range(3000)))
-    assert [ended.returncode for ended in (first, second, rest)] == [0, 0, 0]
+    numbers = list(map(str, range(3000)))
+    topic = topicOf(kafka, *numbers, partition=2)
+    for arguments, expected in (["-e", 1001], numbers[:1001]), (["-e", 5], numbers[1001:1006]), (["--timeout", 5], numbers[1006:]):
+        status, shown, _ = consume(kafka, topic, *arguments)
+        assert (status, shown) == (0, expected)
 
 
 def test_tooFewInTime(mock):
-    topic = mock.topic()
-    mock.publish(topic, "one", "two")
-    ended = consume(mock, topic, "-e", 3, "--timeout", 4)
-    assert ended.returncode == 1 and len(events(ended.stdout)) == 2
-    assert ended.stderr == "runConsumer: 2 of 3 events arrived, then none for 4 s\n"
+    expected = 1, ["one", "two"], "runConsumer: 2 of 3 events arrived, then none for 4 s\n"
+    assert consume(mock, topicOf(mock, "one", "two"), "-e", 3, "--timeout", 4) == expected
 
 
 def test_noneInTime(mock):
     """Without -e that is no failure."""
-    topic = mock.topic()
-    ended = consume(mock, topic, "--timeout", 1)
-    assert (ended.returncode, events(ended.stdout), complaints(ended.stderr.splitlines())) == (0, [], [])
+    status, shown, err = consume(mock, mock.topic(), "--timeout", 1)
+    assert (status, shown, complaints(err.splitlines())) == (0, [], [])
 
 
 def test_timeoutCountsFromTheLastEvent(mock):
     """Each of the pauses is shorter, all of them are longer."""
-    topic = mock.topic()
-    mock.publish(topic, "0", partition=0)
+    topic = topicOf(mock, "0")
     with Process(*consumerOf(mock, topic, "--timeout", 4)) as consumer:
         consumer.until("Received message: 0")
         for number in range(1, 11):
@@ -134,65 +116,49 @@ def test_leavingManyEventsBehindCostsLittle(faultyMock):
     before = os.times()
     ended = consume(faultyMock, "topic", "-e", 100)
     after = os.times()
-    assert (ended.returncode, len(events(ended.stdout)), ended.stderr) == (0, 100, "")
+    assert ended == (0, ["event"] * 100, "")
     assert after.children_user + after.children_system - before.children_user - before.children_system < 2
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full not found")
-def test_whatNobodyCouldReadIsShownByTheNextStart(mock):
-    topic = mock.topic()
-    mock.publish(topic, "one", partition=0)
-    with open("/dev/full", "w") as full:
-        ended = consume(mock, topic, "-e", 1, stdout=full)
-    assert ended.returncode == 1 and "standard output is gone" in ended.stderr
-    assert mock.stored(topic, topic) is None
-
-
-def test_errorOfTheLibraryIsOneLine(mock):
-    topic = mock.topic()
-    mock.publish(topic, "one")
-    ended = run(sys.executable, "-c", BROKEN, *consumerOf(mock, topic)[1:])
-    assert (ended.returncode, ended.stderr) == (1, "runConsumer: why\n")
+def test_errorOfTheLibraryIsOneLine(mock, monkeypatch, capfd):
+    class Broken(Consumer):
+        def store_offsets(self, _message):
+            raise KafkaException(KafkaError(KafkaError._STATE, "why"))
+    monkeypatch.setattr("runConsumer.Consumer", Broken)
+    assert runHere(*consumerOf(mock, topicOf(mock, "one"))) == 1
+    assert capfd.readouterr().err == "runConsumer: why\n"
 
 
 def test_newGroupBeginsAtTheEndIfAsked(mock):
-    topic = mock.topic()
-    mock.publish(topic, "old")
+    topic = topicOf(mock, "old")
     with Process(*consumerOf(mock, topic, "-X", "auto.offset.reset=latest")) as consumer:
         waitFor(lambda: mock.publish(topic, "new") or consumer.shown(), "a new one", LIMIT)
     assert set(consumer.shown()) == {"new"}
 
 
-def test_storedOffsetBeyondTheLog(kafka):
-    topic = kafka.topic(partitions=1)
-    kafka.publish(topic, "one", "two")
+@pytest.mark.parametrize("stored", [10, 5000])
+@pytest.mark.parametrize("properties, status", [([], 0), (["-X", "auto.offset.reset=error"], 1)])
+def test_storedOffsetBeforeOrBeyondTheLog(kafka, stored, properties, status):
+    """Where events were deleted before they were shown, or the log has lost its end."""
+    numbers = list(map(str, range(100)))
+    topic = topicOf(kafka, *numbers, partitions=1)
     store = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
-    store.commit(offsets=[TopicPartition(topic, 0, 5000)], asynchronous=False)
+    store.commit(offsets=[TopicPartition(topic, 0, stored)], asynchronous=False)
     store.close()
-    ended = consume(kafka, topic, "-e", 2, "--timeout", 30)
-    assert (ended.returncode, events(ended.stdout), ended.stderr) == (0, ["one", "two"], "")
-
-
-@pytest.mark.parametrize("reset, shown", [("earliest", ["50"]), ("error", [])])
-def test_deletedBeforeTheyWereShown(kafka, reset, shown):
-    topic = kafka.topic(partitions=1)
-    kafka.publish(topic, *map(str, range(100)))
-    assert consume(kafka, topic, "-e", 10).returncode == 0
     deleted = kafka.admin.delete_records([TopicPartition(topic, 0, 50)])
     assert all(future.result(LIMIT) for future in deleted.values())
-    ended = consume(kafka, topic, "-e", 50, "--timeout", 30, "-X", f"auto.offset.reset={reset}")
-    assert (ended.returncode, events(ended.stdout)[:1]) == (0 if shown else 1, shown)
-    assert bool(ended.stderr) != bool(shown)
+    ended = consume(kafka, topic, "-e", 50, "--timeout", 30, *properties)
+    assert ended[:2] == (status, [] if status else numbers[50:])
+    assert bool(ended[2]) == bool(status)
 
 
 def test_logThatStartsAnew(kafka):
-    topic = kafka.topic(partitions=1)
+    topic = topicOf(kafka, *map(str, range(100)), partitions=1)
 
     def create():
         with contextlib.suppress(KafkaException):
             kafka.admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(LIMIT)
             return True
-    kafka.publish(topic, *map(str, range(100)))
     with Process(*consumerOf(kafka, topic)) as consumer:
         waitFor(lambda: len(consumer.shown()) == 100, "the first 100", LIMIT)
         kafka.admin.delete_topics([topic])[topic].result(LIMIT)
@@ -201,15 +167,3 @@ def test_logThatStartsAnew(kafka):
         waitFor(lambda: consumer.shown()[100:] == ["new 1", "new 2"], "the new ones", LIMIT)
         consumer.send_signal(signal.SIGINT)
         assert consumer.end() == 0
-
-
-def test_partitionsThatAreAdded(kafka):
-    topic = kafka.topic()
-    with Process(*consumerOf(kafka, topic)) as consumer:
-        consumer.until("Listening")
-        kafka.admin.create_partitions([NewPartitions(topic, 8)])[topic].result(LIMIT)
-        waitFor(lambda: len(kafka.admin.list_topics(topic, timeout=LIMIT).topics[topic].partitions) == 8, "eight", LIMIT)
-        kafka.publish(topic, "one", partition=7)
-        consumer.until("Received message: one")
-        consumer.send_signal(signal.SIGINT)
-        assert (consumer.end(), consumer.err) == (0, [])

@@ -6,7 +6,6 @@ import pytest
 from confluent_kafka import KafkaError
 from support.kafka import waitFor
 from support.mockCluster import OFFSET_COMMIT
-from support.pairs import loopOn
 from support.processes import EXIT, LIMIT, QUESTION, READY, Process, Terminal, consumerOf, events
 
 LAST = "Press the enter key to exit the consume application."
@@ -14,11 +13,14 @@ AGAIN = "the events shown last may be shown again by the next start"
 LATE = "-X", "auto.commit.interval.ms=60000"  # nothing is committed before the end
 
 
-def test_smallLettersAndSpaces(mock):
-    topic = mock.topic()
-    child = Terminal("runProducer", "-t", topic, "-b", mock.bootstrap)
-    child.converse((READY, ""), (QUESTION, "y"), (QUESTION, " Y "), (QUESTION, "yes"), (QUESTION, " n"), (EXIT, ""))
+def test_answers(mock):
+    """Small letters and spaces are fine; "yes", and what is no UTF-8, is no answer."""
+    topic, notUtf8 = mock.topic(), "\udcff\udcfe"
+    child = Terminal("runProducer", "-t", topic, "-b", mock.bootstrap, codec_errors="surrogateescape")
+    answers = "y", " Y ", "yes", notUtf8, " n"
+    child.converse((READY, ""), *((QUESTION, answer) for answer in answers), (EXIT, ""))
     assert child.lines()[-1] == EXIT and len(events(child.session.getvalue())) == 2 == mock.count(topic)
+    assert "Traceback" not in child.session.getvalue()
 
 
 def shownInATerminal(ground, *arguments):
@@ -71,15 +73,6 @@ def test_noLastQuestionOfAConsumerThatIsEnded(faultyMock, number, commits):
     child.kill(number)
     text = child.read()
     assert LAST not in text and (AGAIN in text) != commits and child.wait() == 128 + number
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_noLastQuestionOfALoopThatIsEnded(mock, number):
-    child = Terminal(*loopOn(mock, mock.topic()))
-    child.converse((READY, ""))
-    child.expect_exact("Message produced")
-    child.kill(number)
-    assert EXIT not in child.read() and child.wait() == 128 + number
 
 
 @pytest.mark.parametrize("milliseconds, again", [(2500, False), (8000, False), (3000, True)])

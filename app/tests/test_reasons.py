@@ -1,13 +1,26 @@
-"""The reason of an outage: the latest one that is known, each told once, also of a part of the brokers."""
+"""What is said of an outage: its latest reason, each told once, when that is, and its length.
+
+Times are taken by the test's own clock, where the machine can only make them longer.
+"""
 import re
 import signal
+import time
 
 import pytest
+from confluent_kafka import KafkaError
 from support.forwarder import Forwarder
 from support.kafka import waitFor
-from support.pairs import GONE, HEARD, MUTE, goOn, loopOn, pair
+from support.mockCluster import PRODUCE
+from support.pairs import BACK, GONE, HEARD, MUTE, goOn, loopOn, pair
 from support.processes import LIMIT, Process
 from support.servers import garbage, serve
+
+
+def wayTo(cluster):
+    """Return the only way to the first broker of a cluster. It can be closed."""
+    forwarder = Forwarder(int(cluster.bootstrap.split(",")[0].split(":")[1]))
+    cluster.advertise(*forwarder.bootstrap.split(":"))
+    return forwarder
 
 
 def told(process, words):
@@ -48,17 +61,54 @@ def test_eachReasonIsToldOnce(faultyMock):
 def test_brokerOfThreeThatHoldsUpTheOthers(mockCluster):
     """The queue is full of events for it. The others still say where it should be."""
     mockCluster.topic("topic", replicas=3)
-    forwarder = Forwarder(int(mockCluster.bootstrap.split(",")[0].split(":")[1]))
-    mockCluster.advertise(*forwarder.bootstrap.split(":"))
+    way = wayTo(mockCluster)
     with Process(*loopOn(mockCluster, "topic", "-X", "queue.buffering.max.messages=100")) as producer:
         producer.until("Message produced")
         for number in 1, 2:
-            forwarder.close()
+            way.close()
             waitFor(lambda: len(told(producer, MUTE)) == number, "what is said of it", LIMIT)  # noqa: B023
             if number == 1:
-                forwarder.open()
+                way.open()
                 producer.until(HEARD)
                 goOn(producer)
         last = giveUp(producer)
     assert all("Connection refused" in line for line in [*told(producer, MUTE), last]), producer.err
     assert re.search(f"[1-9][0-9]* failed: stopped by SIGINT; {MUTE}: ", last)
+
+
+@pytest.mark.waits
+def test_lengthOfAnOutage(faultyMock):
+    """At least from what is said of it on, at most from its cause on, and not more exact than a second or two."""
+    way = wayTo(faultyMock.cluster)
+    with pair(way, "topic") as processes:
+        begun, noticed = time.monotonic(), []
+        way.close()
+        for process in processes:
+            process.until(GONE)
+            noticed.append(time.monotonic())
+        processes[0].outlast(4)
+        least = [time.monotonic() - since for since in noticed]
+        way.open()
+        for process, seconds in zip(processes, least):
+            process.until(BACK)
+            [length] = [int(number) for number in re.findall(f"{BACK} ([0-9]+) s\n", "".join(process.err))]
+            assert seconds - 1 < length < time.monotonic() - begun + 2, process.err
+
+
+@pytest.mark.waits
+@pytest.mark.parametrize("words, least, most", [(GONE, 0, 3.5), (MUTE, 4, 10)])
+def test_anOutageIsToldInTime(faultyMock, words, least, most):
+    """A lost broker after a second, one that acknowledges nothing after five: by the fastest of several on a busy machine."""
+    way = wayTo(faultyMock.cluster)
+    producers = [Process(*loopOn(way, "topic")) for _ in range(4)]
+    for producer in producers:
+        producer.until("Message produced")
+    begun = time.monotonic()
+    if words == GONE:
+        way.close()
+    else:
+        faultyMock.cluster.refuse(PRODUCE, KafkaError.NOT_ENOUGH_REPLICAS)
+    waitFor(lambda: any(told(producer, words) for producer in producers), "what is said of it", LIMIT)
+    assert least < time.monotonic() - begun < most
+    for producer in producers:
+        producer.kill()
