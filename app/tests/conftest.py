@@ -128,8 +128,7 @@ def threeBrokers(threeBrokersOfSession):
     """Three brokers, which hold each topic three times: whole again before each test."""
     cluster = threeBrokersOfSession.cluster
     for broker in cluster.brokers:
-        if broker.running():
-            broker.resume()
+        broker.resume()
     cluster.start()
     waitFor(lambda: all(len(known(broker).brokers) == 3 for broker in cluster.brokers), "all to know all", LIMIT)
     return threeBrokersOfSession

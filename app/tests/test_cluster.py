@@ -7,15 +7,9 @@ from support.faults import describe, followerHanging, hanging, killed, moved, pa
 from support.forwarder import Forwarder
 from support.kafka import waitFor
 from support.pairs import BACK, GONE, HEARD, MUTE, goOn, loopOn, pair, reconcile, said
-from support.processes import LIMIT, Process, consumerOf, finished, run
+from support.processes import LIMIT, Process, consumerOf, run
 
 OUTAGE = [GONE, BACK], [MUTE, HEARD]
-
-
-def leaderless(ground, topic):
-    """Return how many partitions of a topic have no leader."""
-    parts = ground.admin.list_topics(topic, timeout=LIMIT).topics[topic].partitions.values()
-    return sum(part.leader < 0 for part in parts)
 
 
 @pytest.mark.parametrize("ground, fault, consumers, protocol, words", [
@@ -45,7 +39,11 @@ def test_brokerThatIsAwayFromTheStart(threeBrokers):
     """Its partitions have no leader, so nobody asks it."""
     topic = threeBrokers.topic(partitions=6, min_insync_replicas=1)
     threeBrokers.cluster.brokers[2].stop(signal.SIGKILL)
-    waitFor(lambda: leaderless(threeBrokers, topic) == 2, "the cluster to notice", LIMIT)
+
+    def noticed():
+        partitions = threeBrokers.admin.list_topics(topic, timeout=LIMIT).topics[topic].partitions
+        return sum(partition.leader < 0 for partition in partitions.values()) == 2
+    waitFor(noticed, "the cluster to notice", LIMIT)
     with Process(*loopOn(threeBrokers, topic)) as producer, \
             Process(*consumerOf(threeBrokers, topic)) as consumer:
         goOn(consumer)
@@ -57,10 +55,9 @@ def test_brokerThatIsAwayFromTheStart(threeBrokers):
 def test_membersComeAndGo(threeBrokers, strategy):
     topic = threeBrokers.topic(replicas=3, partitions=12)
     consume = consumerOf(threeBrokers, topic, "-X", f"partition.assignment.strategy={strategy}")
-    with Process(*loopOn(threeBrokers, topic)) as producer, \
-            Process(*consume) as staying:
+    with Process(*loopOn(threeBrokers, topic)) as producer, Process(*consume) as staying:
         staying.until("Received message")
-        members = [staying]
+        ended = []
         for stop in [signal.SIGINT, signal.SIGTERM] * 5:
             with Process(*consume) as first, Process(*consume) as second:
                 first.until("Listening")
@@ -68,19 +65,10 @@ def test_membersComeAndGo(threeBrokers, strategy):
                 first.send_signal(stop)
                 second.send_signal(stop)
                 assert first.end() == second.end() == (0 if stop == signal.SIGINT else 143), (first.err, second.err)
-            members += [first, second]
-            left = len(describe(threeBrokers, topic).members)
-            assert left == 1, (first.err, second.err)  # no dead one that the others wait for
-        producer.send_signal(signal.SIGTERM)
-        assert producer.end() == 143
-        total = finished(producer.out)
-
-        def received():
-            return [text for member in members for text in member.shown()]
-        waitFor(lambda: len(received()) >= total, "all events", LIMIT)
-        staying.send_signal(signal.SIGINT)
-        assert staying.end() == 0
-    assert Counter(received()) == Counter(producer.shown())
+            ended += [first, second]
+            members = len(describe(threeBrokers, topic).members)
+            assert members == 1, (first.err, second.err)  # no dead one that the others wait for
+        reconcile(threeBrokers, topic, producer, staying, left=ended)
 
 
 def test_topicMadeAnewUnderAPair(faultyKafka):

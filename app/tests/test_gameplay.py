@@ -60,12 +60,10 @@ def tokyo(monkeypatch):
 
 @pytest.mark.usefixtures("tokyo")
 def test_timeIsThisMomentInUtc():
-    def utc():
-        return datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
-    before = utc()
-    times = [datetime.datetime.strptime(json.loads(gameplay.generateGamePlay()[1])["eventTime"], "%Y-%m-%d %H:%M:%S.%f")
-             for _ in range(1000)]
-    assert before <= times[0] and times == sorted(times) and times[-1] <= utc()
+    before = datetime.datetime.now(datetime.timezone.utc)
+    texts = [json.loads(gameplay.generateGamePlay()[1])["eventTime"] for _ in range(1000)]
+    times = [datetime.datetime.fromisoformat(text + "+00:00") for text in texts]
+    assert before <= times[0] and times == sorted(times) and times[-1] <= datetime.datetime.now(datetime.timezone.utc)
     assert len(set(times)) > 100  # of a clock that ticks in microseconds
     assert len({time.microsecond % 1000 for time in times}) > 10
 

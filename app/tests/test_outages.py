@@ -146,11 +146,8 @@ def test_startingBrokerThatDoesNotKnowTheTopic(faultyMock, age, lost):
 
 def test_outForAMinuteAtTheEnd(faultyKafka):
     """The group outlives its member, which is not known any more: by default for 45 s."""
-    topic, session = faultyKafka.topic(), ("-X", "session.timeout.ms=6000")
-    with Process(*loopOn(faultyKafka, topic, "-e", 8000)) as producer, \
-            Process(*consumerOf(faultyKafka, topic, "-e", 8000, *session)) as consumer:
-        producer.until("Message produced")
-        consumer.until("Received message")
+    topic, total = faultyKafka.topic(), ("-e", 8000)
+    with pair(faultyKafka, topic, *total, "-X", "session.timeout.ms=6000", loop=total) as (producer, consumer):
         with away(faultyKafka.cluster):
             producer.outlast(60)
         assert (producer.end(), consumer.end()) == (0, 0), (producer.err, consumer.err)
@@ -178,10 +175,7 @@ def test_outForGoodEndsWithTheMessageTimeout(faultyKafka):
 
 def test_topicDeletedUnderWay(faultyKafka):
     topic = faultyKafka.topic()
-    with Process(*loopOn(faultyKafka, topic, "-X", "allow.auto.create.topics=false")) as producer, \
-            Process(*consumerOf(faultyKafka, topic)) as consumer:
-        producer.until("Message produced")
-        consumer.until("Received message")
+    with pair(faultyKafka, topic, loop=("-X", "allow.auto.create.topics=false")) as (producer, consumer):
         faultyKafka.admin.delete_topics([topic])[topic].result(LIMIT)
         producer.until(MUTE)
         for process, status in ((producer, 1), (consumer, 0)):

@@ -1,7 +1,6 @@
 """The compose stack as the post's reader starts and uses it, beside any stack of the same machine."""
 import json
 import re
-import signal
 import urllib.error
 import urllib.request
 
@@ -10,29 +9,22 @@ import yaml
 from confluent_kafka.admin import ConfigResource
 from support.kafka import waitFor
 from support.pairs import pair, reconcile
-from support.processes import APP, EXIT, LIMIT, READY, Process, complaints, events, finished, matches
-from support.stack import COMPOSE, DOCKERFILE, SERVICES, docker, done
+from support.processes import APP, LIMIT, Process, complaints, events, finished, run
+from support.stack import COMPOSE, DOCKERFILE, SERVICES, done
 
-SERVER = "Bootstrap servers: broker:29092"
-
-
-@pytest.fixture(scope="module")
-def written():
-    """The compose file as it is written."""
-    return yaml.safe_load(COMPOSE.read_text())
+WRITTEN = yaml.safe_load(COMPOSE.read_text())["services"]  # the services as the compose file has them
 
 
-def test_writtenServices(written):
-    services = written["services"]
-    assert services.keys() == SERVICES
-    assert all(service["container_name"] == name for name, service in services.items())
-    assert all(services[name]["restart"] == "unless-stopped" for name in ("zookeeper", "broker"))
-    assert services["event-gen"]["init"] is True
-    assert services["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_READONLY"] == "${UI_READONLY:-true}"
+def test_writtenServices():
+    assert WRITTEN.keys() == SERVICES
+    assert all(service["container_name"] == name for name, service in WRITTEN.items())
+    assert all(WRITTEN[name]["restart"] == "unless-stopped" for name in ("zookeeper", "broker"))
+    assert WRITTEN["event-gen"]["init"] is True
+    assert WRITTEN["kafka-ui"]["environment"]["KAFKA_CLUSTERS_0_READONLY"] == "${UI_READONLY:-true}"
 
 
-def test_writtenImagesArePinned(written):
-    images = {name: service["image"] for name, service in written["services"].items() if name != "event-gen"}
+def test_writtenImagesArePinned():
+    images = {name: service["image"] for name, service in WRITTEN.items() if name != "event-gen"}
     [base] = re.findall(r"^FROM (\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
     pinned = r"[\w./-]+(:v?\d[\w.-]*|:\$\{\w+:-\d[\w.-]*\}|(:[\w.-]+)?@sha256:[0-9a-f]{64})"
     assert [image for image in [*images.values(), base] if not re.fullmatch(pinned, image)] == []
@@ -46,7 +38,7 @@ def test_writtenDockerfileIsForOldBuildersToo():
 
 
 def test_configHasNoWarning(stack):
-    ended = docker("compose", "-f", COMPOSE, "config", "-q")
+    ended = run("docker", "compose", "-f", COMPOSE, "config", "-q")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
@@ -83,32 +75,17 @@ def test_container(stack):
 
 
 def test_hostsAddressInTheContainerWithoutTerminal(stack):
-    unused = "-b localhost:9092 is not used: -X, -F or BOOTSTRAP_SERVERS names the server\n"
     address = "-t", "gameplay", "-b", "localhost:9092"
-    ended = stack.execute("python", "runProducer.py", *address, "-l", "-e", "5", "-m", "0", "-x", "0", "-p", "1")
-    matches(ended.stdout.split("\n"), [
-        "Running in a loop. Number loops: 5 Min latency: 0 Max latency: 0 Printing every 1:th message.",
-        READY, SERVER, "Generating and publishing event in loop", *["Message produced: EVENT"] * 5,
-        "Finished publishing: 5 messages.", EXIT, ""])
-    assert (ended.stderr, ended.returncode) == ("runProducer: " + unused, 0)
-    ended = stack.execute("python", "runConsumer.py", *address, "-g", "container", "-e", "5", "--timeout", "60")
-    assert len(events(ended.stdout)) == 5 and f"{SERVER}\n" in ended.stdout
-    assert (ended.stderr, ended.returncode) == ("runConsumer: " + unused, 0)
-
-
-def inside(container, *command):
-    """Run a command in a container in the background, by docker exec without a terminal."""
-    return Process("docker", "exec", container, *command)
-
-
-def stopped(process):
-    """Wait for the end of a process, which has to be that by SIGTERM."""
-    assert process.end() == 128 + signal.SIGTERM, (process.out[-5:], process.err)
+    unused = "-b localhost:9092 is not used: -X, -F or BOOTSTRAP_SERVERS names the server\n"
+    for script, *more in ("runProducer", "-l"), ("runConsumer", "-g", "container", "--timeout", "60"):
+        ended = stack.execute("python", f"{script}.py", *address, "-e", "5", "-p", "1", *more)
+        assert len(events(ended.stdout)) == 5 and "Bootstrap servers: broker:29092" in ended.stdout.splitlines()
+        assert (ended.stderr, ended.returncode) == (f"{script}: {unused}", 0)
 
 
 def checkCount(process):
-    """Require that a loop was stopped, and nothing failed. Return how many events it delivered."""
-    stopped(process)
+    """Require that SIGTERM ended a loop, and nothing failed. Return how many events it delivered."""
+    assert process.end() == 143, (process.out[-5:], process.err)
     count = finished(process.out)
     assert process.err[-1] == f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by SIGTERM\n"
     return count
@@ -121,11 +98,12 @@ LISTEN = "python", "runConsumer.py", "-t", "gameplay", "-g", "stopped"
 def test_stopOfTheStackUnderTheScripts(stack):
     stack.clear()
     try:
-        with inside(stack.name("event-gen"), *LOOP) as producer, inside(stack.name("event-gen"), *LISTEN) as consumer:
+        inside = "docker", "exec", stack.name("event-gen")
+        with Process(*inside, *LOOP) as producer, Process(*inside, *LISTEN) as consumer:
             consumer.until("Received message: ")
             stack.compose("stop")
             count = checkCount(producer)
-            stopped(consumer)
+            assert consumer.end() == 143, (consumer.out[-5:], consumer.err)
     finally:
         stack.compose("start")
     waitFor(stack.whole, "the stack to be whole again", LIMIT)
@@ -147,12 +125,12 @@ def test_brokerRestartedUnderAPair(stack):
 def test_stopOfTheImageByItself(stack, options):
     container = done("run", "-d", *options, stack.image).strip()
     try:
-        with inside(container, *LOOP, "--embedded") as producer:
+        with Process("docker", "exec", container, *LOOP, "--embedded") as producer:
             producer.until("Message produced: ")
             done("stop", container)
             assert checkCount(producer) > 0
     finally:
-        docker("rm", "-f", container)
+        run("docker", "rm", "-f", container)
 
 
 def test_downAndUpAgain(stack):
@@ -162,7 +140,7 @@ def test_downAndUpAgain(stack):
     stack.compose("up", "-d", "--no-deps", "zookeeper")
     done("restart", stack.name("broker"))
     refused = re.compile(r"Invalid cluster\.id in.*meta\.properties")  # as app/README.md has it
-    waitFor(lambda: refused.search(docker("logs", stack.name("broker")).stdout), "the broker's refusal", LIMIT)
+    waitFor(lambda: refused.search(run("docker", "logs", stack.name("broker")).stdout), "the broker's refusal", LIMIT)
     stack.compose("down", "-v")
     assert stack.compose("ps", "-aq") == done("ps", "-aq", "--filter", f"name={stack.project}") == ""
     stack.compose("up", "-d", "--wait")
@@ -172,7 +150,7 @@ def test_downAndUpAgain(stack):
 def test_deletedTopicComesBack(stack):
     stack.ground.admin.delete_topics(["gameplay"])["gameplay"].result(LIMIT)
     stack.compose("up", "-d", "--wait")
-    assert len(stack.ground.admin.list_topics("gameplay", timeout=LIMIT).topics["gameplay"].partitions) == 4
+    test_topic(stack)
 
 
 def test_rightsAndLogs(stack):

@@ -17,17 +17,16 @@ def describe(ground, group):
     return waitFor(ask, f"group {group}", LIMIT)
 
 
-def notice(*processes):
-    """Wait until each of the processes has told of an outage."""
-    waitFor(lambda: all(map(said, processes)), "all to notice", LIMIT)
-
-
 @contextlib.contextmanager
-def away(cluster):
-    """Have no broker run in the block. None says goodbye: by that of its only one, librdkafka may lose a cluster for good."""
+def away(cluster, *processes):
+    """Have no broker run in the block, which begins once the processes have told of it.
+
+    None says goodbye: by that of its only one, librdkafka may lose a cluster for good.
+    """
     for broker in cluster.brokers:
         broker.stop(signal.SIGKILL)
     try:
+        waitFor(lambda: all(map(said, processes)), "all to notice", LIMIT)
         yield
     finally:
         cluster.start()
@@ -35,8 +34,8 @@ def away(cluster):
 
 def killed(ground, _topic, producer, *_):
     """All brokers die."""
-    with away(ground.cluster):
-        notice(producer)
+    with away(ground.cluster, producer):
+        pass  # they come back at once
 
 
 def paused(ground, _topic, producer, *_):
@@ -58,8 +57,7 @@ def restarted(ground, topic, *processes):
 
 def moved(ground, _topic, *processes):
     """All brokers die, and come back on other ports, to which the first address leads."""
-    with away(ground.cluster):
-        notice(*processes)
+    with away(ground.cluster, *processes):
         for broker in ground.cluster.brokers:
             broker.listen(freePort())
         ground.forwarder.target = ground.cluster.broker.port

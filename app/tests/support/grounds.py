@@ -45,18 +45,14 @@ class Ground:
 
     def messages(self, topic):
         """Return all that is on a topic, partition after partition."""
+        total = self.count(topic)
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "test",
-                             "enable.auto.commit": False, "enable.partition.eof": True,
-                             "log_level": 0})
+                             "enable.auto.commit": False, "log_level": 0})
         partitions = consumer.list_topics(topic, timeout=LIMIT).topics[topic].partitions
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
-        found, ends = [], set()
-        while ends != set(partitions):
-            batch = consumer.consume(10000, 0.1) or [consumer.poll(LIMIT)]
-            assert batch[0], f"no end of {topic} within {LIMIT} s"
-            ends |= {message.partition() for message in batch if message.error()}  # told as an error
-            found += [message for message in batch if not message.error()]
+        found = consumer.consume(total, LIMIT)
         consumer.close()
+        assert len(found) == total and not any(message.error() for message in found)
         return sorted(found, key=lambda message: (message.partition(), message.offset()))
 
     def values(self, topic):

@@ -29,10 +29,7 @@ def missing():
 
 
 def fetchJars(release=RELEASE):
-    """Return the folder with the jars of a release; fetch them once a checkout.
-
-    Raise RuntimeError with Maven's words when it fails.
-    """
+    """Return the folder with the jars of a release; fetch them once a checkout. Raise RuntimeError with Maven's words."""
     jars = FILES / release
     if not jars.exists():
         FILES.mkdir(exist_ok=True)
@@ -65,10 +62,7 @@ def call(*command):
 
 
 def freePort():
-    """Return a TCP port of 127.0.0.1 that was free a moment ago.
-
-    It is below those that outgoing connections are given.
-    """
+    """Return a TCP port of 127.0.0.1 that was free a moment ago, below those that outgoing connections are given."""
     while True:
         port = random.randrange(10000, 32000)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -77,10 +71,7 @@ def freePort():
 
 
 def waitFor(condition, what, seconds=60):
-    """Call condition until it is true and return its value.
-
-    Raise TimeoutError that names what was awaited.
-    """
+    """Call condition until it is true and return its value. Raise TimeoutError that names what was awaited."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
@@ -151,27 +142,23 @@ class Server:
         """Send it a signal and wait for its end."""
         if self.running():
             self.resume()
-            os.kill(self.process.pid, number)
-            try:
+            self.process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            self.process.kill()  # does nothing to one that has ended
+            self.process.wait()
 
     def pause(self):
         """Stop it in its tracks, its connections open."""
-        os.kill(self.process.pid, signal.SIGSTOP)
+        self.process.send_signal(signal.SIGSTOP)
 
     def resume(self):
-        """Let it run on."""
-        os.kill(self.process.pid, signal.SIGCONT)
+        """Let it run on, if it has not ended."""
+        self.process.send_signal(signal.SIGCONT)
 
 
 class ApacheKafka:
-    """Servers that run for the block of a with statement.
-
-    One broker is its own controller; several have one apart.
-    """
+    """Servers that run for the block of a with statement. One broker is its own controller; several have one apart."""
 
     def __init__(self, folder, brokers=1, release=RELEASE, options=QUICK, port=None, **properties):
         """folder: for their files. options: of the Java machine. properties: of each server, with underscores for dots."""
@@ -181,19 +168,17 @@ class ApacheKafka:
                                heap="1G" if alone else "384M", release=release) for number in range(1, brokers + 1)]
         controller = self.broker if alone else Server(self, 100, "controller", options=options, release=release)
         self.servers = self.brokers if alone else [controller, *self.brokers]
-        replicas = dict.fromkeys(["default.replication.factor", "offsets.topic.replication.factor",
-                                  "transaction.state.log.replication.factor"], brokers)
-        least = dict.fromkeys(["min.insync.replicas", "transaction.state.log.min.isr"], min(brokers, 2))
         for server in self.servers:
             server.properties.update({
                 "controller.quorum.voters": f"{controller.number}@127.0.0.1:{controller.controller}",
                 "controller.listener.names": "CONTROLLER",
                 "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,ELSEWHERE:PLAINTEXT,NOWHERE:PLAINTEXT,"
                                                   "PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL",
-                "num.partitions": 4, "offsets.topic.num.partitions": 4, "transaction.state.log.num.partitions": 4,
+                "num.partitions": 4, "default.replication.factor": brokers, "min.insync.replicas": min(brokers, 2),
+                "offsets.topic.num.partitions": 4, "offsets.topic.replication.factor": brokers,
                 "group.initial.rebalance.delay.ms": 0, "auto.create.topics.enable": "true",
                 "auto.leader.rebalance.enable": "false",  # nothing moves that a test does not move
-                "broker.heartbeat.interval.ms": 500, **replicas, **least,
+                "broker.heartbeat.interval.ms": 500,
                 **{key.replace("_", "."): value for key, value in properties.items()}})
 
     @property
@@ -214,7 +199,6 @@ class ApacheKafka:
             server.start()
 
     def __enter__(self):
-        self.folder.mkdir(exist_ok=True)
         try:
             for server in self.servers:
                 server.format()

@@ -1,6 +1,5 @@
 """librdkafka's own cluster of mock brokers, driven through the library that confluent-kafka brings."""
 import ctypes
-import glob
 from pathlib import Path
 
 import confluent_kafka
@@ -15,12 +14,10 @@ INIT_PRODUCER_ID = 22
 def load():
     """Return the library inside the installed package; skip the test where it is not found."""
     package = Path(confluent_kafka.__file__).parent
-    found = [path for pattern in (package.parent / "confluent_kafka.libs" / "librdkafka*",
-                                  package / ".dylibs" / "librdkafka*")
-             for path in glob.glob(str(pattern))]
+    found = [*package.parent.glob("confluent_kafka.libs/librdkafka*"), *package.glob(".dylibs/librdkafka*")]
     if not found:
         pytest.skip(f"the mock cluster needs librdkafka as a library of its own beside {package}")
-    library = ctypes.CDLL(found[0])
+    library = ctypes.CDLL(str(found[0]))
     for name in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_mock_cluster_new"):
         getattr(library, name).restype = ctypes.c_void_p
     library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
@@ -36,12 +33,10 @@ class MockCluster:
         conf = ctypes.c_void_p(self.library.rd_kafka_conf_new())
         for key, value in ((b"log_level", b"0"), (b"bootstrap.servers", b"127.0.0.1:1")):
             self.library.rd_kafka_conf_set(conf, key, value, error, ctypes.c_size_t(512))
-        self.client = ctypes.c_void_p(self.library.rd_kafka_new(
-            CLIENT, conf, error, ctypes.c_size_t(512)))
+        self.client = ctypes.c_void_p(self.library.rd_kafka_new(CLIENT, conf, error, ctypes.c_size_t(512)))
         self.cluster = ctypes.c_void_p(self.library.rd_kafka_mock_cluster_new(self.client, brokers))
         self.bootstrap = self.library.rd_kafka_mock_cluster_bootstraps(self.cluster).decode()
-        # Otherwise a group's first member would wait 3 s for others.
-        self.library.rd_kafka_mock_group_initial_rebalance_delay_ms(self.cluster, 0)
+        self.hesitate(0)  # by default a group's first member waits 3 s for others
 
     def __enter__(self):
         return self
@@ -66,7 +61,7 @@ class MockCluster:
         self.call("topic_create", name, partitions, replicas)
         brokers = len(self.bootstrap.split(","))
         for number in range(partitions):
-            self.call("partition_set_leader", name, number, 1 + number % brokers)
+            self.leader(name, number, 1 + number % brokers)
 
     def down(self, broker):
         """Take a broker away: its connections end, and it takes no new ones."""

@@ -55,10 +55,7 @@ def settings(options):
 
 
 def runHere(script, *arguments, **options):
-    """Run a script's main() in this process. Return its exit status; leave signals as they were.
-
-    options: of main().
-    """
+    """Run a script's main() in this process, with its options. Return the exit status; leave signals as they were."""
     module = importlib.import_module(script)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     handlers = {number: signal.getsignal(number) for number in SIGNALS}

@@ -21,14 +21,9 @@ PROMPT = "app@event-gen:/app$ "
 START = 300  # seconds for a start with its builds and health checks
 
 
-def docker(*arguments, **options):
-    """Run a docker command to its end without a terminal."""
-    return run("docker", *arguments, **options)
-
-
 def done(*arguments, **options):
     """Run a docker command that has to succeed, and return what it printed."""
-    ended = docker(*arguments, **options)
+    ended = run("docker", *arguments, **options)
     assert ended.returncode == 0, (arguments, ended.stdout[-2000:], ended.stderr[-4000:])
     return ended.stdout
 
@@ -38,14 +33,14 @@ def missing():
     if not shutil.which("docker"):
         return "the stack needs Docker: no docker on the PATH"
     for command in (["info"], ["compose", "version"]):
-        ended = docker(*command)
+        ended = run("docker", *command)
         if ended.returncode:
             return f"the stack needs Docker: docker {' '.join(command)}: {' '.join(ended.stderr.split())[-300:]}"
     base = re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)
     pulled = [line.split()[-1] for line in done("compose", "-f", COMPOSE, "config").split("\n") if " image: " in line]
     for image in {*pulled, *base}:
-        if docker("image", "inspect", image).returncode:
-            ended = docker("pull", "-q", image, timeout=600)
+        if run("docker", "image", "inspect", image).returncode:
+            ended = run("docker", "pull", "-q", image, timeout=600)
             if ended.returncode and not re.search("not found|manifest unknown", ended.stderr):  # such a tag is a fault
                 return f"the stack needs the image {image}: {' '.join(ended.stderr.split())[-300:]}"
     return None
@@ -112,7 +107,7 @@ class Stack:
 
     def execute(self, *command):
         """Run a command in event-gen by docker exec without a terminal."""
-        return docker("exec", self.name("event-gen"), *command)
+        return run("docker", "exec", self.name("event-gen"), *command)
 
     def containers(self):
         """Return {service: what docker inspect tells of its container}."""
