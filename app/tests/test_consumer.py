@@ -31,14 +31,14 @@ def topicOf(ground, *values, partition=0, **config):
 
 
 def consume(ground, topic, *arguments, **options):
-    """Run a consumer to its end. Return its exit status, the events that it showed, and its standard error."""
+    """Run a consumer to its end. Return its exit status, the events that it showed, and its complaints."""
     ended = run(*consumerOf(ground, topic, *arguments), **options)
-    return ended.returncode, events(ended.stdout), ended.stderr
+    return ended.returncode, events(ended.stdout), complaints(ended.stderr)
 
 
 def test_eachMessageIsOneLineThatTheTerminalDoesNotObey(mock):
     topic = topicOf(mock, *HOSTILE, None)
-    assert consume(mock, topic, "-e", len(HOSTILE) + 1) == (0, [*HOSTILE.values(), "null"], "")
+    assert consume(mock, topic, "-e", len(HOSTILE) + 1) == (0, [*HOSTILE.values(), "null"], [])
 
 
 def test_binaryValueIsOneLineThatTheTerminalDoesNotObey(mock):
@@ -52,31 +52,29 @@ def test_binaryValueIsOneLineThatTheTerminalDoesNotObey(mock):
 @pytest.mark.parametrize("encoding, shown", [("ascii", "z\\xfcrich \\u4e2d"), ("latin-1", "z\u00fcrich \\u4e2d")])
 def test_terminalThatKnowsFewerCharacters(mock, encoding, shown):
     topic, options = topicOf(mock, "z\u00fcrich \u4e2d"), {"env": environment(PYTHONIOENCODING=encoding), "encoding": "latin-1"}
-    assert consume(mock, topic, "-e", 1, **options) == (0, [shown], "")
+    assert consume(mock, topic, "-e", 1, **options) == (0, [shown], [])
 
 
 def test_everyNth(mock):
     topic = topicOf(mock, *map(str, range(1, 26)))
-    assert consume(mock, topic, "-e", 25, "-p", 10) == (0, ["1", "10", "20"], "")
+    assert consume(mock, topic, "-e", 25, "-p", 10) == (0, ["1", "10", "20"], [])
 
 
 def test_eventsAreExactAndTheNextStartGoesOn(kafka):
     numbers = list(map(str, range(3000)))
     topic = topicOf(kafka, *numbers, partition=2)
     for arguments, expected in (["-e", 1001], numbers[:1001]), (["-e", 5], numbers[1001:1006]), (["--timeout", 5], numbers[1006:]):
-        status, shown, _ = consume(kafka, topic, *arguments)
-        assert (status, shown) == (0, expected)
+        assert consume(kafka, topic, *arguments) == (0, expected, [])
 
 
 def test_tooFewInTime(mock):
-    expected = 1, ["one", "two"], "runConsumer: 2 of 3 events arrived, then none for 4 s\n"
+    expected = 1, ["one", "two"], ["runConsumer: 2 of 3 events arrived, then none for 4 s"]
     assert consume(mock, topicOf(mock, "one", "two"), "-e", 3, "--timeout", 4) == expected
 
 
 def test_noneInTime(mock):
     """Without -e that is no failure."""
-    status, shown, err = consume(mock, mock.topic(), "--timeout", 1)
-    assert (status, shown, complaints(err.splitlines())) == (0, [], [])
+    assert consume(mock, mock.topic(), "--timeout", 1) == (0, [], [])
 
 
 def test_timeoutCountsFromTheLastEvent(mock):
@@ -102,7 +100,7 @@ def test_interruptedAgainAndAgainItShowsEveryEventOnce(kafka):
             consumer.until("Received message")
             consumer.send_signal(number)
             assert consumer.end() == (0 if number == signal.SIGINT else 128 + number)
-            assert consumer.err == []
+            assert complaints(consumer.err) == []
             shown += consumer.shown()
     assert starts > 3
     assert Counter(shown) == Counter(kafka.values(topic))
@@ -116,7 +114,7 @@ def test_leavingManyEventsBehindCostsLittle(faultyMock):
     before = os.times()
     ended = consume(faultyMock, "topic", "-e", 100)
     after = os.times()
-    assert ended == (0, ["event"] * 100, "")
+    assert ended == (0, ["event"] * 100, [])
     assert after.children_user + after.children_system - before.children_user - before.children_system < 2
 
 
@@ -126,7 +124,7 @@ def test_errorOfTheLibraryIsOneLine(mock, monkeypatch, capfd):
             raise KafkaException(KafkaError(KafkaError._STATE, "why"))
     monkeypatch.setattr("runConsumer.Consumer", Broken)
     assert runHere(*consumerOf(mock, topicOf(mock, "one"))) == 1
-    assert capfd.readouterr().err == "runConsumer: why\n"
+    assert complaints(capfd.readouterr().err) == ["runConsumer: why"]
 
 
 def test_newGroupBeginsAtTheEndIfAsked(mock):

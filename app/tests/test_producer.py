@@ -27,7 +27,7 @@ def test_orderAndCountsAtFullSpeed(ground, count, limits):
     """Also where the queue is always full: that does not wait for linger.ms."""
     topic = ground.topic()
     ended = run(*loopOn(ground, topic, *FULL_SPEED, "-e", count, *limits))
-    assert (complaints(ended.stderr.splitlines()), ended.returncode) == ([], 0)
+    assert (complaints(ended.stderr), ended.returncode) == ([], 0)
     shown = events(ended.stdout)
     times = [json.loads(text)["eventTime"] for text in shown]
     assert len(shown) == count == finished(ended.stdout.split("\n")) and times == sorted(times)
@@ -89,10 +89,10 @@ def test_refusedEventsAreCountedAndNotShown(faultyMock):
         producer.until("Message produced")
         faultyMock.cluster.refuse(PRODUCE, KafkaError.MSG_SIZE_TOO_LARGE, 1)
         assert producer.end() == 1
-    [line] = producer.err
+    [line] = complaints(producer.err)
     produced, delivered, failed = counts(line)
     assert failed and produced == delivered + failed and delivered == len(producer.shown()) == finished(producer.out)
-    assert line.endswith(" failed: Broker: Message size too large\n")
+    assert line.endswith(" failed: Broker: Message size too large")
 
 
 def test_eventsThatAreGivenUpHoldNothingBack(mockCluster):

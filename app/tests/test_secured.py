@@ -5,7 +5,7 @@ from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, A
                                    UserScramCredentialUpsertion)
 from support.grounds import Ground, requireKafka
 from support.kafka import ApacheKafka, freePort
-from support.processes import LIMIT, Process, environment, events, finished, run
+from support.processes import LIMIT, Process, complaints, environment, events, finished, run
 
 # A user logs in by the mechanism. The spinner may do what a test allows it, the guest no more than look at topics.
 USERS = {"spinner": ("SCRAM-SHA-256", "Lucky-Wheel-7531"), "guest": ("PLAIN", "Empty-Purse-2468")}
@@ -108,7 +108,7 @@ def refused(script, *arguments):
     ended = run(script, *arguments)
     checkWords(ended.stdout, ended.stderr)
     assert "Message produced" not in ended.stdout and "Received message" not in ended.stdout
-    lines = ended.stderr.splitlines()
+    lines = complaints(ended.stderr)
     assert ended.returncode == 1 and len(lines) in (1, 2), (ended.returncode, lines)
     assert all(line.startswith(f"{script}: ") for line in lines), lines
     return ended.stderr
@@ -130,7 +130,7 @@ def test_access(secured, tmp_path, user, changes, properties):
         secured.forbid(topic)  # test_noRight needs a guest who may write nowhere
     for ended in producer, consumer:
         checkWords(ended.stdout, ended.stderr)
-        assert (ended.returncode, ended.stderr) == (0, "")
+        assert (ended.returncode, complaints(ended.stderr)) == (0, [])
         assert f"Bootstrap servers: {secured.secured}\n" in ended.stdout
     assert "Finished publishing: 100 messages." in producer.stdout
     assert len(events(consumer.stdout)) == secured.count(topic) == 100
@@ -185,7 +185,7 @@ def test_accessTakenBackUnderWay(secured, tmp_path):
     for process in producer, consumer:
         checkWords("".join(process.out), "".join(process.err))
         assert "Broker: Topic authorization failed" in "".join(process.err), process.err
-    assert len(producer.err) == 1
-    [reason, advice] = consumer.err
+    assert len(complaints(producer.err)) == 1
+    [reason, advice] = complaints(consumer.err)
     assert f": topic {topic}, group {topic}: " in reason and "ask for access" in advice
     assert finished(producer.out) == secured.count(topic) >= len(consumer.shown()) >= 1

@@ -24,7 +24,7 @@ def test_stopDeliversWhatWasGenerated(ground, number, pause):
     assert not any(EXIT in line for line in producer.out)  # there is no last question after a signal
     assert count >= 1 and (ground.name == "mock" or count == ground.count(topic))  # the mock drops what is old
     assert complaints(producer.err) == [
-        f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by {number.name}\n"]
+        f"runProducer: {count} produced, {count} delivered, 0 failed: stopped by {number.name}"]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -150,5 +150,5 @@ def test_signalsThatAreIgnoredFromTheStart(mock, script, ignored):
         process.send_signal(signal.SIGTERM)
         assert process.end() == 143
     assert len(complaints(process.err)) == (script == "runProducer"), process.err
-    assert all(re.fullmatch(r"runProducer: (\d+) produced, \1 delivered, 0 failed: stopped by SIGTERM\n", line)
+    assert all(re.fullmatch(r"runProducer: (\d+) produced, \1 delivered, 0 failed: stopped by SIGTERM", line)
                for line in complaints(process.err))

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from support.kafka import waitFor
 from support.pairs import loopOn
-from support.processes import LIMIT, READY, Process, Terminal, command, consumerOf, events, run
+from support.processes import LIMIT, READY, Process, Terminal, command, complaints, consumerOf, events, run
 
 SCRIPTS = ["runProducer", "runConsumer"]
 needsFullDevice = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full not found")
@@ -35,7 +35,7 @@ def test_outputGone(mock, script, redirection, reason):
     topic = mock.topic()
     mock.publish(topic, *map(str, range(20000)))
     ended = shell(endless(mock, script, topic), redirection)
-    [line] = ended.stderr.splitlines()
+    [line] = complaints(ended.stderr)
     assert ended.returncode == 1 and line.startswith(f"{script}: ") and f"standard output is gone: {reason}" in line
 
 
@@ -51,7 +51,7 @@ def test_whatNobodyCouldReadIsLeftToTheNextStart(mock):
     "<&-", "2>&-", "<&- 2>&-", pytest.param("2>/dev/full", marks=needsFullDevice)])
 def test_closedStreams(mock, redirection):
     ended = shell(loopOn(mock, mock.topic(), "-e", 50), redirection)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (ended.returncode, complaints(ended.stderr)) == (0, [])
     assert "Finished publishing: 50 messages." in ended.stdout
 
 
@@ -83,9 +83,9 @@ def test_stopIsKeptWhenNobodyReads(mock, pipe, script, errorsToo, number):
     assert process.end() == (1 if wayOut else 128 + number)
     if not errorsToo:
         reason = {"runProducer": rf"(\d+) produced, \1 delivered, 0 failed: .*stopped by {number.name}", "runConsumer": "standard output is gone"}
-        [error, *more] = process.err  # more: that a batch before was shown and is not committed yet
+        [error, *more] = complaints(process.err)  # more: that a batch before was shown and is not committed yet
         assert re.search(reason[script], error)
-        assert [line for line in more if not line.endswith("may be shown again by the next start\n")] == []
+        assert [line for line in more if not line.endswith("may be shown again by the next start")] == []
 
 
 def test_stopIsKeptWhenSomebodyReadsALittle(mock, pipe):
@@ -112,7 +112,7 @@ def test_nonBlockingOutputLosesNothing(mock, pipe, script):
     while process.poll() is None or select.select([pipe[0]], [], [], 0)[0]:
         if select.select([pipe[0]], [], [], 0.05)[0]:
             output += os.read(pipe[0], 4096)
-    assert (process.end(), process.err) == (0, [])
+    assert (process.end(), complaints(process.err)) == (0, [])
     shown = events(output.decode())
     assert len(shown) == count and not Counter(shown) - Counter(mock.values(topic))
 

@@ -152,8 +152,9 @@ def finished(output):
     return next(int(line.split()[2]) for line in output if line.startswith("Finished publishing: "))
 
 
-def complaints(lines):
-    """Return lines of standard error without those that a slow machine causes: a broker or a group takes its time."""
+def complaints(err):
+    """Return the lines of standard error without those that a slow machine causes: a broker or a group takes its time."""
+    lines = err.splitlines() if isinstance(err, str) else [line.rstrip("\n") for line in err]
     slow = "acknowledgements; Ctrl-C gives up", "so far: its broker may be starting"
     return [line for line in lines if not any(text in line for text in slow)]
 
