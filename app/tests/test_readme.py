@@ -151,7 +151,7 @@ def typed(transcript):
 def checkLines(lines, transcript):
     """Require the lines that a transcript shows; one event in it, or "...", stands for several."""
     shown, seen = ([name for name, _ in itertools.groupby(re.sub(EVENT, "EVENT", line) for line in some)] for some in (
-        (line for line in transcript.splitlines()[1:] if line != "..."), lines))
+        (line for line in transcript.splitlines()[1:] if line != "..."), complaints(lines)))
     assert seen == shown
 
 
