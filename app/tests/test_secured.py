@@ -156,8 +156,8 @@ def test_noAccess(secured, tmp_path, script, user, changes, words):
 
 @pytest.mark.parametrize("script, user, onTopic, onGroup, words", [
     ("runProducer", "spinner", [], [], ["topic {topic} at {secured.secured}: ", "Topic authorization failed"]),
-    ("runProducer", "spinner", ["DESCRIBE"], [], ["100 produced, 0 delivered, 100 failed: ", "Topic authorization failed"]),
-    ("runProducer", "guest", ["DESCRIBE"], [], ["100 produced, 0 delivered, 100 failed: ", "Cluster authorization failed"]),
+    ("runProducer", "spinner", ["DESCRIBE"], [], [" produced, 0 delivered, ", "Topic authorization failed"]),
+    ("runProducer", "guest", ["DESCRIBE"], [], [" produced, 0 delivered, ", "Cluster authorization failed"]),
     ("runConsumer", "spinner", [], ["READ"], ["{topic}", "Topic authorization failed"]),
     ("runConsumer", "spinner", ["DESCRIBE"], ["READ"], ["{topic}", "Topic authorization failed"]),
     ("runConsumer", "spinner", ["READ"], [], ["{group}", "Group authorization failed"])])
