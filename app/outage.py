@@ -23,7 +23,7 @@ class Outage:
         self.terminal = terminal
         self.down = False  # whether the library lost its last connection, and nobody answered since
         self.error = None  # the last one of a connection
-        self.errorAt = self.wellAt = self.updatedAt = 0  # by time.monotonic()
+        self.errorAt = self.lostAt = self.wellAt = self.updatedAt = 0  # by time.monotonic()
         self.kind = None   # of the outage that the user knows: GONE, SILENT or None
         self.told = set()  # the reasons for it that the user knows
 
@@ -35,7 +35,7 @@ class Outage:
     def onError(self, error):
         """Keep an error of a connection: librdkafka's error_cb."""
         if error.code() == error._ALL_BROKERS_DOWN:
-            self.down = True
+            self.down, self.lostAt = True, time.monotonic()
         else:
             self.error, self.errorAt = error.str(), time.monotonic()
 
@@ -45,7 +45,7 @@ class Outage:
         waiting: whether anything waits for its answer.
         """
         now = time.monotonic()
-        rested, self.updatedAt = now > self.updatedAt + REST_SECONDS, now
+        before, self.updatedAt = self.updatedAt, now
         if now > self.errorAt + REPEAT_SECONDS:
             self.error = None
         if answered or not (waiting or self.kind):
@@ -54,8 +54,9 @@ class Outage:
             if answered and (self.kind or not waiting):
                 self.error = None
             self.wellAt, self.kind, self.told = now, None, set()
-            self.down = self.down and not answered
-        elif rested and not self.kind:
+            if answered and self.lostAt < before:  # else the loss may be later than the answer
+                self.down = False
+        elif now > before + REST_SECONDS and not self.kind:
             self.wellAt = now
         elif self.kind or now > self.wellAt + (DOWN_SECONDS if self.down else SILENT_SECONDS):
             self.tell(self.GONE if self.down else self.kind or self.SILENT)

@@ -1,15 +1,16 @@
 """An outage, of a broker or of all: what is said of it, and nothing lost or twice."""
 import signal
+import threading
 from collections import Counter
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Producer
 from support.faults import away, killed
 from support.forwarder import Forwarder
 from support.kafka import waitFor
 from support.mockCluster import PRODUCE
 from support.pairs import BACK, GONE, HEARD, MUTE, SLOW, goOn, loopOn, pair, said
-from support.processes import LIMIT, Process, byPlayer, complaints, consumerOf, finished, run
+from support.processes import LIMIT, Process, byPlayer, complaints, consumerOf, finished, run, runHere
 
 
 def test_brokerOfThreeAway(mockCluster):
@@ -85,6 +86,36 @@ def test_backWithoutAnyEvent(faultyMock):
         faultyMock.cluster.up(1)
         consumer.until(BACK)
         assert consumer.shown() == ["one"]
+
+
+class TellsOnce(Producer):
+    """A client that tells only once that it has lost its last connection, as librdkafka sometimes does."""
+
+    def __init__(self, conf):
+        losses = []
+
+        def tell(error):
+            if error.code() == KafkaError._ALL_BROKERS_DOWN:
+                losses.append(error)
+            if error.code() != KafkaError._ALL_BROKERS_DOWN or len(losses) == 1:
+                conf["error_cb"](error)
+        super().__init__({**conf, "error_cb": tell})
+
+
+@pytest.mark.waits
+def test_lostWhileNothingWaits(faultyMock, monkeypatch, capfd):
+    """What comes next waits for a broker that is known to be gone."""
+    monkeypatch.setattr("runProducer.Producer", TellsOnce)
+    loss = threading.Timer(0.3, faultyMock.cluster.down, [1])
+
+    def generate():
+        if not loss.ident:
+            loss.start()
+        return 1, "one"
+    words = loopOn(faultyMock, "topic", *SLOW, "-e", 2, "-X", "message.timeout.ms=8000")
+    assert runHere(*words, generate=generate) == 1
+    told = complaints(capfd.readouterr().err)
+    assert len(told) > 1 and all(GONE in line for line in told), told  # also at the end
 
 
 def refusing(ground, _topic, producer, *_):
