@@ -96,7 +96,7 @@ class ConsumerOutage(Outage):
         self.down = self.down or asks and not isThere
         self.update(isThere, self.down)
         if isThere:
-            self.answeredAt = time.monotonic()
+            self.answeredAt, self.down = time.monotonic(), False
         isLong = asks and not isThere and now > self.answeredAt + LOST_SECONDS
         # Ours is asked again: the broker may just have come back.
         return isLong and isAnswered(AdminClient(self.conf), 1) and not isAnswered(client, 3)
