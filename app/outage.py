@@ -95,7 +95,7 @@ class ConsumerOutage(Outage):
         isThere = arrived or asks and isAnswered(client, 1 if self.lasts else 3)
         self.down = self.down or asks and not isThere
         self.update(isThere, self.down)
-        if isThere:
+        if isThere:  # a loss that came after an event is found by the next question
             self.answeredAt, self.down = time.monotonic(), False
         isLong = asks and not isThere and now > self.answeredAt + LOST_SECONDS
         # Ours is asked again: the broker may just have come back.

@@ -96,7 +96,7 @@ class Terminal:
                 signal.set_wakeup_fd(self.wakeupBefore)
             self.wakeupWriter.close()
             self.watcher.join()
-            for number, handler in self.handlers.items():  # at last: Python's own would raise here
+            for number, handler in self.handlers.items():  # last: Python's own may raise
                 if handler != signal.SIG_DFL or not self.signal:  # more of them would kill us
                     signal.signal(number, handler)
         return self.status()

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from confluent_kafka import KafkaError, Producer
 from support.faults import away, killed
-from support.forwarder import Forwarder
+from support.forwarder import wayTo
 from support.kafka import waitFor
 from support.mockCluster import PRODUCE
 from support.pairs import BACK, GONE, HEARD, MUTE, SLOW, goOn, loopOn, pair, said
@@ -92,13 +92,12 @@ class TellsOnce(Producer):
     """A client that tells only once that it has lost its last connection, as librdkafka sometimes does."""
 
     def __init__(self, conf):
-        losses = []
+        told = set()
 
         def tell(error):
-            if error.code() == KafkaError._ALL_BROKERS_DOWN:
-                losses.append(error)
-            if error.code() != KafkaError._ALL_BROKERS_DOWN or len(losses) == 1:
+            if error.code() != KafkaError._ALL_BROKERS_DOWN or error.code() not in told:
                 conf["error_cb"](error)
+            told.add(error.code())
         super().__init__({**conf, "error_cb": tell})
 
 
@@ -136,8 +135,7 @@ def swallowing(ground, _topic, producer, *_):
 @pytest.mark.parametrize("fault", [refusing, swallowing])
 def test_brokerThatTakesNothing(faultyMock, fault):
     """It answers all else."""
-    faultyMock.forwarder = Forwarder(int(faultyMock.bootstrap.split(":")[1]))
-    faultyMock.cluster.advertise(*faultyMock.forwarder.bootstrap.split(":"))
+    faultyMock.forwarder = wayTo(faultyMock.cluster)
     with pair(faultyMock.forwarder, "topic") as (producer, consumer):
         fault(faultyMock, "topic", producer, consumer)
         producer.until(HEARD)
@@ -176,7 +174,7 @@ def test_startingBrokerThatDoesNotKnowTheTopic(faultyMock, age, lost):
 
 
 def test_outForAMinuteAtTheEnd(faultyKafka):
-    """The group outlives its member, which is not known any more: by default for 45 s."""
+    """By default the group would keep the place of its lost member for 45 s more."""
     topic, total = faultyKafka.topic(), ("-e", 8000)
     with pair(faultyKafka, topic, *total, "-X", "session.timeout.ms=6000", loop=total) as (producer, consumer):
         with away(faultyKafka.cluster):

@@ -1,4 +1,4 @@
-"""What is said of an outage: its latest reason, each told once, when that is, and its length.
+"""What is said of an outage: when, for which reasons, and how long it was.
 
 Times are taken by the test's own clock, where the machine can only make them longer.
 """
@@ -8,19 +8,12 @@ import time
 
 import pytest
 from confluent_kafka import KafkaError
-from support.forwarder import Forwarder
+from support.forwarder import wayTo
 from support.kafka import waitFor
 from support.mockCluster import PRODUCE
 from support.pairs import BACK, GONE, HEARD, MUTE, goOn, loopOn, pair
 from support.processes import LIMIT, Process
 from support.servers import garbage, serve
-
-
-def wayTo(cluster):
-    """Return the only way to the first broker of a cluster. It can be closed."""
-    forwarder = Forwarder(int(cluster.bootstrap.split(",")[0].split(":")[1]))
-    cluster.advertise(*forwarder.bootstrap.split(":"))
-    return forwarder
 
 
 def told(process, words):

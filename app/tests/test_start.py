@@ -43,7 +43,7 @@ def test_whichServer(mock, tmp_path, script, arguments, variable, file, typed):
 @pytest.mark.parametrize("typed, used", [
     ([], "localhost:9092"), (["-b", "nowhere.invalid"], "nowhere.invalid"), (["-b", " a.invalid:1 , [::1]:2,"], "a.invalid:1,[::1]:2")])
 def test_serverAsTyped(script, typed, used):
-    """TLS keeps a Kafka out of it that happens to listen there."""
+    """With TLS it does not matter whether a Kafka happens to listen there."""
     with Process(script, "-t", "t", *typed, "-X", "security.protocol=SSL") as process:
         process.until(f"Bootstrap servers: {used}\n")
 

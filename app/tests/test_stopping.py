@@ -149,6 +149,6 @@ def test_signalsThatAreIgnoredFromTheStart(mock, script, ignored):
         process.outlast(1)
         process.send_signal(signal.SIGTERM)
         assert process.end() == 143
-    assert len(complaints(process.err)) == (script == "runProducer"), process.err
-    assert all(re.fullmatch(r"runProducer: (\d+) produced, \1 delivered, 0 failed: stopped by SIGTERM", line)
-               for line in complaints(process.err))
+    lines = complaints(process.err)
+    assert len(lines) == (script == "runProducer"), process.err
+    assert all(re.fullmatch(r"runProducer: (\d+) produced, \1 delivered, 0 failed: stopped by SIGTERM", line) for line in lines)

@@ -50,3 +50,10 @@ class Forwarder:
         for end in source, target:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+
+def wayTo(cluster):
+    """Return the only way to the first broker of a cluster of mock brokers."""
+    forwarder = Forwarder(int(cluster.bootstrap.split(",")[0].split(":")[1]))
+    cluster.advertise(*forwarder.bootstrap.split(":"))
+    return forwarder
