@@ -68,8 +68,8 @@ def test_eventsAreExactAndTheNextStartGoesOn(kafka):
 
 
 def test_tooFewInTime(mock):
-    expected = 1, ["one", "two"], ["runConsumer: 2 of 3 events arrived, then none for 4 s"]
-    assert consume(mock, topicOf(mock, "one", "two"), "-e", 3, "--timeout", 4) == expected
+    expected = 1, ["one", "two"], ["runConsumer: 2 of 3 events arrived, then none for 4.5 s"]
+    assert consume(mock, topicOf(mock, "one", "two"), "-e", 3, "--timeout", 4.5) == expected
 
 
 def test_noneInTime(mock):

@@ -48,6 +48,17 @@ def test_everyValueOfTheRangesAppearsEquallyOften():
     assert abs(len(wins) / len(drawn) - 4 / 12) < 0.012  # six deviations: 3, 6, 9 and 12 of 1..12 win
 
 
+def test_boundsAreAsLikelyAsWhatIsBetween(bounds, monkeypatch):
+    """Of three values each has a third: a bound that has half of its share shows, which among hundreds it would not."""
+    monkeypatch.setattr(gameplay, "winModulu", 1)
+    for name in "PlayerId", "GameId", "Stake", "Win":
+        bounds(name, 1, 3)
+    drawn = [json.loads(gameplay.generateGamePlay()[1]) for _ in range(30000)]
+    for field in "playerId", "gameId", "stake", "win":
+        counts = collections.Counter(event[field] for event in drawn)
+        assert set(counts) == {1, 2, 3} and all(abs(count - 10000) < 490 for count in counts.values())  # six deviations
+
+
 @pytest.fixture
 def tokyo(monkeypatch):
     """The machine's zone is another one than UTC."""

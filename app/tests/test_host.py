@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.pairs import loopOn
-from support.processes import LIMIT, SIGNALS, complaints, consumerOf, run
+from support.processes import LIMIT, SIGNALS, Process, complaints, consumerOf, run
 
 RUNS = {"runProducer": ["-e", 5, "-m", 0, "-x", 0], "runConsumer": ["-e", 1]}
 END = {"runProducer": "Finished publishing: 5 messages.\n", "runConsumer": "Received message: one\n"}
@@ -76,6 +76,20 @@ def test_defaultOfASignalIsGivenBack(mock, script):
     code = f"import os, sys, {script}; {script}.main(sys.argv[1:]); os.kill(os.getpid(), {signal.SIGTERM:d}); print('goes on')"
     ended = run(sys.executable, "-c", code, *words(mock, topic, script, RUNS[script]))
     assert ended.returncode == -signal.SIGTERM and "goes on" not in ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize("script, status", [("runProducer", 130), ("runConsumer", 0)])
+def test_handlerIsGivenBackAfterAStop(mock, script, status):
+    """The host's own Ctrl-C works after the one that has ended the run."""
+    topic = mock.topic()
+    mock.publish(topic, "one")
+    code = (f"import signal, sys, {script}; signal.signal(signal.SIGINT, lambda *_: print('of the host')); "
+            f"status = {script}.main(sys.argv[1:]); signal.raise_signal(signal.SIGINT); sys.exit(status)")
+    with Process(sys.executable, "-c", code, *words(mock, topic, script, [])) as host:
+        host.until("Message produced" if script == "runProducer" else "Received message")
+        host.send_signal(signal.SIGINT)
+        assert host.end() == status
+    assert host.out[-1] == "of the host\n", host.err
 
 
 def test_bothInThreadsAtOnce(mock):

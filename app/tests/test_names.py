@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from support.kafka import waitFor
+from support.kafka import freePort, waitFor
 from support.processes import LIMIT, Process, complaints
 
 CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000  # of Linux: mounts of one's own
@@ -53,14 +53,18 @@ def nameServer(path, seconds):
 
 @pytest.mark.waits
 def test_slowNameServer(mock, tmp_path):
-    """A look-up of 11 s is waited for, and one that never ends for 20 s. All side by side, because it takes long."""
-    topic, port = mock.topic(), mock.bootstrap.split(":")[1]
+    """A look-up of 11 s is waited for, and one that never ends for 20 s, but not where another server has refused.
+
+    All side by side, because it takes long.
+    """
+    topic, slowName, closed = mock.topic(), f"slow.test:{mock.bootstrap.split(':')[1]}", f"127.0.0.1:{freePort()}"
     mock.publish(topic, "one")
     scripts = ("runProducer", "-l", "-e", 1), ("runConsumer", "-g", topic, "-e", 1)
     with nameServer(tmp_path / "slow", 11) as useSlow, nameServer(tmp_path / "never", 10 * LIMIT) as useNever:
         try:
-            slow, never = ([Process(script, "-t", topic, "-b", f"slow.test:{port}", *more, preexec_fn=use) for script, *more in scripts]
-                           for use in (useSlow, useNever))
+            slow, never, refused = (
+                [Process(script, "-t", topic, "-b", servers, *more, preexec_fn=use) for script, *more in scripts]
+                for use, servers in ((useSlow, slowName), (useNever, slowName), (useNever, f"{slowName},{closed}")))
         except subprocess.SubprocessError:
             pytest.skip("only root on Linux can give a process a name server of its own")
         for process in slow:
@@ -68,4 +72,7 @@ def test_slowNameServer(mock, tmp_path):
         for process in never:
             waitFor(lambda: process.err, "its words", 30)  # noqa: B023
             assert process.end() == 1
-            assert process.err[0].endswith(f": no Kafka broker at slow.test:{port}: the look-up of its name takes long\n"), process.err
+            assert process.err[0].endswith(f": no Kafka broker at {slowName}: the look-up of its name takes long\n"), process.err
+        for process in refused:
+            assert process.end() == 1
+            assert f"at {slowName},{closed}: " in process.err[0] and "refused" in process.err[0], process.err
