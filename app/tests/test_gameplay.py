@@ -49,7 +49,7 @@ def test_everyValueOfTheRangesAppearsEquallyOften():
 
 
 def test_boundsAreAsLikelyAsWhatIsBetween(bounds, monkeypatch):
-    """Of three values each has a third: a bound that has half of its share shows, which among hundreds it would not."""
+    """Three values only: among hundreds nobody would see that a bound is drawn half as often."""
     monkeypatch.setattr(gameplay, "winModulu", 1)
     for name in "PlayerId", "GameId", "Stake", "Win":
         bounds(name, 1, 3)

@@ -53,7 +53,7 @@ def nameServer(path, seconds):
 
 @pytest.mark.waits
 def test_slowNameServer(mock, tmp_path):
-    """A look-up of 11 s is waited for, and one that never ends for 20 s, but not where another server has refused.
+    """A look-up of 11 s is waited for, and one that never ends for 20 s. If another server has refused, that is the reason.
 
     All side by side, because it takes long.
     """
