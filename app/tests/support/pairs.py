@@ -83,7 +83,10 @@ def reconcile(ground, topic, producer, *consumers, left=(), once=True):
         found = ground.values(topic)
         return found if len(found) >= count else None
     shown, stored = producer.shown(), waitFor(values, "all of the topic", LIMIT)
-    assert len(shown) == count and Counter(shown) == Counter(stored) and set(shown) == set(received())
+    errors = [process.err for process in (producer, *consumers)]
+    assert len(shown) == count, (len(shown), count, errors)
+    assert Counter(shown) == Counter(stored), (Counter(shown) - Counter(stored), Counter(stored) - Counter(shown), errors)
+    assert set(shown) == set(received()), (set(shown) ^ set(received()), Counter(received()) - Counter(shown), errors)
     assert byPlayer(shown) == byPlayer(stored)
     for each in [received()] if once else [consumer.shown() for consumer in consumers]:
         assert not Counter(each) - Counter(shown)
