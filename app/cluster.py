@@ -28,6 +28,10 @@ CLIENT = {
 PRODUCER = {
     **CLIENT,
     "enable.idempotence": True,        # nothing twice, and nothing out of order
+    # A broker that is just back may refuse a request and take the next one. That is out of order,
+    # and librdkafka begins anew with all partitions: it would store a batch twice that is stored
+    # already but not acknowledged. So none is sent before the one ahead of it is answered.
+    "max.in.flight.requests.per.connection": 1,
     "partitioner": "murmur2_random",   # that of Kafka's Java clients
     "queue.buffering.max.messages": "100000",  # the default, which the script keeps to
     "queue.buffering.max.kbytes": "1048576",   # likewise

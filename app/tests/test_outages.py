@@ -29,12 +29,13 @@ def test_brokerOfThreeAway(mockCluster):
 
 @pytest.mark.waits
 def test_slowBrokerIsABroker(faultyMock):
-    """Also at the start."""
+    """Also at the start, which takes six answers one after the other."""
     with pair(faultyMock, "topic", loop=SLOW) as processes:
-        faultyMock.cluster.delay(1, 1200)
+        faultyMock.cluster.delay(1, 800)
         with Process(*loopOn(faultyMock, "topic", "-e", 5)) as late:
-            goOn(*processes)
             assert late.end() == 0, late.err
+        faultyMock.cluster.delay(1, 1200)
+        goOn(*processes)
     assert [said(process) for process in (late, *processes)] == [[], [], []]
 
 
@@ -129,6 +130,19 @@ def swallowing(ground, _topic, producer, *_):
     ground.forwarder.most = 1400
     producer.until(MUTE)
     ground.forwarder.most = 65536
+
+
+@pytest.mark.waits
+def test_requestThatIsRefused(faultyMock):
+    """The next one waits for it. Out of order it would make librdkafka begin anew, and others might be stored twice."""
+    faultyMock.cluster.delay(1, 20)  # longer than linger.ms: the next one is due before the answer
+    with Process(*loopOn(faultyMock, "topic", "-X", "linger.ms=1")) as producer:
+        for _ in range(4):
+            faultyMock.cluster.refuse(PRODUCE, KafkaError.NOT_ENOUGH_REPLICAS, 1)
+            goOn(producer)
+        producer.send_signal(signal.SIGINT)
+        assert producer.end() == 130
+    assert byPlayer(faultyMock.values("topic")) == byPlayer(producer.shown())
 
 
 @pytest.mark.waits

@@ -8,8 +8,9 @@ from support.processes import complaints, consumerOf, events, run
 BOTH = {"bootstrap.servers": "h:1", "log_level": "0", "socket.timeout.ms": "10000", "socket.connection.setup.timeout.ms": "10000",
         "reconnect.backoff.max.ms": "1000", "connections.max.idle.ms": "180000"}
 PRODUCER = {
-    **BOTH, "enable.idempotence": "True", "partitioner": "murmur2_random", "batch.size": "200000", "linger.ms": "50",
-    "topic.metadata.propagation.max.ms": "2000000", "topic.metadata.refresh.interval.ms": "-1", "metadata.max.age.ms": "60000",
+    **BOTH, "enable.idempotence": "True", "max.in.flight.requests.per.connection": "1", "partitioner": "murmur2_random",
+    "batch.size": "200000", "linger.ms": "50", "topic.metadata.propagation.max.ms": "2000000",
+    "topic.metadata.refresh.interval.ms": "-1", "metadata.max.age.ms": "60000",
     "queue.buffering.max.messages": "0", "queue.buffering.max.kbytes": "2147483647", "delivery.report.only.error": "False",
     "test.mock.num.brokers": "0"}
 CONSUMER = {

@@ -25,7 +25,7 @@ def loopOn(ground, topic, *arguments):
     return ("runProducer", "-t", topic, "-b", ground.bootstrap, "-l", "-e", 0, "-m", 1, "-x", 1, "-p", 1, *arguments)
 
 
-SLOW = "-m", 1000, "-x", 1000  # librdkafka takes a whole core while five batches are under way and more wait
+SLOW = "-m", 1000, "-x", 1000  # an event a second
 
 
 @contextlib.contextmanager
