@@ -28,9 +28,9 @@ CLIENT = {
 PRODUCER = {
     **CLIENT,
     "enable.idempotence": True,        # nothing twice, and nothing out of order
-    # A broker that is just back may refuse a request and take the next one. That is out of order,
-    # and librdkafka begins anew with all partitions: it would store a batch twice that is stored
-    # already but not acknowledged. So none is sent before the one ahead of it is answered.
+    # With more, a broker that is just back may refuse one and read the next, which is then out of
+    # order. librdkafka answers with a new epoch, and sends again what is stored but was not
+    # acknowledged: no broker sees that it is a repetition, and it is stored twice.
     "max.in.flight.requests.per.connection": 1,
     "partitioner": "murmur2_random",   # that of Kafka's Java clients
     "queue.buffering.max.messages": "100000",  # the default, which the script keeps to

@@ -134,7 +134,7 @@ def swallowing(ground, _topic, producer, *_):
 
 @pytest.mark.waits
 def test_requestThatIsRefused(faultyMock):
-    """The next one waits for it. Out of order it would make librdkafka begin anew, and others might be stored twice."""
+    """The next one waits for it. Out of order, it would cost librdkafka its epoch, and events might be stored twice."""
     faultyMock.cluster.delay(1, 20)  # longer than linger.ms: the next one is due before the answer
     with Process(*loopOn(faultyMock, "topic", "-X", "linger.ms=1")) as producer:
         for _ in range(4):

@@ -83,12 +83,12 @@ def reconcile(ground, topic, producer, *consumers, left=(), once=True):
         found = ground.values(topic)
         return found if len(found) >= count else None
     shown, stored = producer.shown(), waitFor(values, "all of the topic", LIMIT)
-    errors = [process.err for process in (producer, *consumers)]
+    arrived, errors = received(), [process.err for process in (producer, *consumers)]
     assert len(shown) == count, (len(shown), count, errors)
     assert Counter(shown) == Counter(stored), (Counter(shown) - Counter(stored), Counter(stored) - Counter(shown), errors)
-    assert set(shown) == set(received()), (set(shown) ^ set(received()), Counter(received()) - Counter(shown), errors)
+    assert set(shown) == set(arrived), (set(shown) ^ set(arrived), Counter(arrived) - Counter(shown), errors)
     assert byPlayer(shown) == byPlayer(stored)
-    for each in [received()] if once else [consumer.shown() for consumer in consumers]:
-        assert not Counter(each) - Counter(shown)
+    for each in [arrived] if once else [consumer.shown() for consumer in consumers]:
+        assert not Counter(each) - Counter(shown), (Counter(each) - Counter(shown), errors)
     if len(consumers) == 1 and not left:
-        assert byPlayer(shown) == byPlayer(received())
+        assert byPlayer(shown) == byPlayer(arrived)
